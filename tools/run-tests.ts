@@ -1,0 +1,143 @@
+/**
+ * Runs the named groups of tests and ends with the line `N passed, N failed, N skipped`.
+ *
+ * A group is a set of files; each file runs in a process of its own. What took longest and every skip with
+ * its reason are printed. Where this machine could have run a skipped test, the skip counts as a failure
+ * when CI is set: a suite must not go green by not running.
+ */
+import { existsSync, globSync, readFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { relative } from 'node:path';
+import process from 'node:process';
+import { run } from 'node:test';
+
+interface Group {
+  readonly patterns: readonly string[];
+  readonly exclude?: RegExp;
+  /** How many files at a time. Kernel and whole-cluster tests share one machine: one at a time. */
+  readonly concurrency: number;
+  readonly timeoutMs: number;
+}
+
+const groups: Record<string, Group> = {
+  unit: {
+    patterns: ['packages/*/src/**/*.test.ts', 'tools/**/*.test.ts'],
+    exclude: /\.root\.test\.ts$/,
+    concurrency: cpus().length,
+    timeoutMs: 180_000,
+  },
+  root: { patterns: ['packages/*/src/**/*.root.test.ts'], concurrency: 1, timeoutMs: 420_000 },
+  e2e: { patterns: ['e2e/**/*.e2e.ts'], concurrency: 1, timeoutMs: 420_000 },
+  matrix: { patterns: ['e2e/**/*.matrix.ts'], concurrency: 1, timeoutMs: 900_000 },
+};
+
+interface Outcome {
+  readonly name: string;
+  readonly file: string;
+  readonly ms: number;
+}
+
+interface Tally {
+  passed: number;
+  readonly failed: Outcome[];
+  readonly skipped: (Outcome & { reason: string })[];
+  readonly slow: Outcome[];
+}
+
+/** What a root test may need of the host. Where all of it is there, no test has a reason to skip. */
+function hostLacks(): string[] {
+  const lacks: string[] = [];
+  if (process.getuid?.() !== 0) lacks.push('root');
+  if (!existsSync('/sys/kernel/btf/vmlinux')) lacks.push('BTF');
+  if (!readFileSync('/proc/filesystems', 'utf8').includes('cgroup2')) lacks.push('cgroup v2');
+  if (!existsSync('/proc/self/loginuid')) lacks.push('audit session ids');
+  return lacks;
+}
+
+function describeError(error: unknown): string {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  if (!(cause instanceof Error)) return String(cause);
+  return (cause.stack ?? cause.message)
+    .split('\n')
+    .filter((line) => !line.includes('node:internal'))
+    .join('\n      ');
+}
+
+async function runGroup(name: string, group: Group, tally: Tally): Promise<void> {
+  const files = group.patterns.flatMap((pattern) => globSync(pattern)).filter((f) => !group.exclude?.test(f));
+  const started = Date.now();
+  if (files.length === 0) {
+    console.log(`== ${name}: no files`);
+    return;
+  }
+  console.log(`== ${name}: ${files.length} files`);
+  const stream = run({ files: files.sort(), concurrency: group.concurrency, timeout: group.timeoutMs });
+  const seen = { passed: 0, failed: 0 };
+  const output = new Map<string, string[]>();
+  // A suite is a heading, not a test; a file is a test only when it fails as a whole.
+  stream.on('test:pass', (data) => {
+    if (data.details.type === 'suite') return;
+    const outcome = { name: data.name, file: where(data.file), ms: data.details.duration_ms };
+    if (data.skip !== undefined || data.todo !== undefined) {
+      const reason = String(data.skip ?? data.todo);
+      tally.skipped.push({ ...outcome, reason });
+      console.log(`   skip ${outcome.file}: ${outcome.name}: ${reason}`);
+      return;
+    }
+    tally.passed++;
+    seen.passed++;
+    if (outcome.ms > 2_000) tally.slow.push(outcome);
+  });
+  stream.on('test:fail', (data) => {
+    if (data.details.type === 'suite') return;
+    const outcome = { name: data.name, file: where(data.file), ms: data.details.duration_ms };
+    tally.failed.push(outcome);
+    seen.failed++;
+    console.log(`   FAIL ${outcome.file}: ${outcome.name}\n      ${describeError(data.details.error)}`);
+    const lines = output.get(data.file ?? '') ?? [];
+    if (lines.length > 0) console.log(`      its last output:\n      ${lines.slice(-15).join('\n      ')}`);
+  });
+  stream.on('test:stderr', (data) => keepTail(output, data.file, data.message));
+  stream.on('test:stdout', (data) => keepTail(output, data.file, data.message));
+  for await (const _ of stream);
+  const seconds = ((Date.now() - started) / 1000).toFixed(1);
+  console.log(`   ${seen.passed} passed, ${seen.failed} failed in ${seconds} s`);
+}
+
+function keepTail(output: Map<string, string[]>, file: string | undefined, message: string): void {
+  const lines = output.get(file ?? '') ?? [];
+  lines.push(...message.trimEnd().split('\n'));
+  output.set(file ?? '', lines.slice(-40));
+}
+
+function where(file: string | undefined): string {
+  return file === undefined ? '?' : relative(process.cwd(), file);
+}
+
+const names = process.argv.slice(2);
+const unknown = names.filter((name) => groups[name] === undefined);
+if (names.length === 0 || unknown.length > 0) {
+  console.error(`usage: run-tests.ts ${Object.keys(groups).join('|')} …${unknown.length > 0 ? ` (no group ${unknown.join(', ')})` : ''}`);
+  process.exit(2);
+}
+
+const tally: Tally = { passed: 0, failed: [], skipped: [], slow: [] };
+for (const name of names) {
+  const group = groups[name];
+  if (group !== undefined) await runGroup(name, group, tally);
+}
+if (tally.slow.length > 0) {
+  console.log('== slowest');
+  for (const { name, file, ms } of tally.slow.sort((a, b) => b.ms - a.ms).slice(0, 12)) {
+    console.log(`   ${(ms / 1000).toFixed(1).padStart(6)} s  ${file}: ${name}`);
+  }
+}
+const lacks = hostLacks();
+if (tally.skipped.length > 0) {
+  console.log(`== skipped: ${tally.skipped.length}; this host lacks: ${lacks.join(', ') || 'nothing'}`);
+}
+const unjustified = tally.skipped.length > 0 && lacks.length === 0 && process.env['CI'] !== undefined;
+if (unjustified) console.log('   this host lacks nothing that a test needs, so a skip is a failure here');
+if (tally.passed + tally.failed.length === 0) console.log('   no test ran');
+console.log(`${tally.passed} passed, ${tally.failed.length} failed, ${tally.skipped.length} skipped`);
+process.exit(tally.failed.length > 0 || unjustified || tally.passed === 0 ? 1 : 0);

@@ -1,0 +1,73 @@
+// What a session channel (RFC 4254 section 6) looks like from above: the node answers requests through a
+// SessionHandler and moves bytes through a SessionChannel. Nothing here knows users, roles or processes.
+import type { Readable } from 'node:stream';
+
+export interface WindowSize {
+  readonly cols: number;
+  readonly rows: number;
+  /** Pixels; 0 when the client does not know. */
+  readonly xpixel: number;
+  readonly ypixel: number;
+}
+
+export interface PtyRequest extends WindowSize {
+  readonly term: string;
+  /** Encoded terminal modes exactly as the client sent them (RFC 4254 section 8), at most 1 KiB. */
+  readonly modes: Buffer;
+}
+
+/** Yes or no; `false` is what the client sees as CHANNEL_FAILURE. A throw or rejection counts as `false`. */
+export type Answer = boolean | Promise<boolean>;
+
+/**
+ * Answers the requests of one session channel. Calls are serial and in the client's order: the next request is
+ * handed over only when the answer to the one before it is known (so a resize sent while `shell` is still
+ * starting waits for it). A missing method refuses that request.
+ * After `shell`, `exec` or `subsystem` was answered with `true`, the transport refuses all three from then on,
+ * and `pty` and `env` too.
+ */
+export interface SessionHandler {
+  pty?(request: PtyRequest): Answer;
+  /** Names are ASCII without `=` and NUL, values without NUL: others are refused before they come here. */
+  env?(name: string, value: string): Answer;
+  windowChange?(size: WindowSize): void;
+  /** Without the prefix: `TERM`, `INT`, `HUP`... (RFC 4254 section 6.10). */
+  signal?(name: string): Answer;
+  shell?(): Answer;
+  /** `raw` is what was sent; `command` its UTF-8 reading (U+FFFD where it is not UTF-8). No NUL bytes. */
+  exec?(command: string, raw: Buffer): Answer;
+  subsystem?(name: string): Answer;
+  /** The channel is gone, whoever closed it and however (also when the connection broke). Called exactly once. */
+  closed?(): void;
+}
+
+/** One direction of output. Both writers of a channel share the client's window and keep their order. */
+export interface ChannelWriter {
+  /**
+   * Resolves `true` once the bytes have left our memory budget (sent within the client's window, with the socket
+   * keeping up), `false` if the channel closed first and they were dropped. Never rejects. Wait for it before
+   * writing more: that is the back-pressure. The buffer must not be changed until then.
+   */
+  write(bytes: Buffer): Promise<boolean>;
+}
+
+export interface SessionChannel {
+  /** Our channel number, unique in its connection while it is open. */
+  readonly id: number;
+  /**
+   * What the client sends. Ends at the client's EOF or at close. The SSH window is opened again only as this is
+   * read: at most 2 MiB wait here.
+   */
+  readonly stdin: Readable;
+  readonly stdout: ChannelWriter;
+  readonly stderr: ChannelWriter;
+  readonly isOpen: boolean;
+  /** Reports the exit status, sent in order behind everything written so far. Use once, then `close()`. */
+  exit(status: number): void;
+  /** `name` without SIG. Names RFC 4254 does not list go out as `name@sallyport`, so that no client misreads them. */
+  exitSignal(name: string, coreDumped: boolean, message: string): void;
+  /** No more output will come; input goes on. */
+  eof(): void;
+  /** EOF (if not sent), then CLOSE behind all pending output. Resolves when the channel is closed at both ends. */
+  close(): Promise<void>;
+}

@@ -117,7 +117,9 @@ function where(file: string | undefined): string {
 const names = process.argv.slice(2);
 const unknown = names.filter((name) => groups[name] === undefined);
 if (names.length === 0 || unknown.length > 0) {
-  console.error(`usage: run-tests.ts ${Object.keys(groups).join('|')} …${unknown.length > 0 ? ` (no group ${unknown.join(', ')})` : ''}`);
+  console.error(
+    `usage: run-tests.ts ${Object.keys(groups).join('|')} …${unknown.length > 0 ? ` (no group ${unknown.join(', ')})` : ''}`,
+  );
   process.exit(2);
 }
 

@@ -1,0 +1,262 @@
+/**
+ * A whole one-host cluster as processes, the way an operator runs it: `teleport start`, `tctl`, and OpenSSH's
+ * own `ssh` as the client. Everything lives in a temporary folder; `stop()` leaves nothing behind.
+ */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { createWriteStream, existsSync, readFileSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { connect, createServer } from 'node:net';
+import { hostname, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+
+export const repository = resolve(import.meta.dirname, '..');
+const bin = (name: string) => join(repository, 'packages/teleport/bin', name);
+
+export type Event = Record<string, unknown> & { event: string; code: string; time: string };
+
+export interface Ran {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface OneHostOptions {
+  /** YAML lines put below `ssh_service:`, already indented by two spaces. */
+  readonly sshService?: string;
+  /** YAML lines put below `teleport:`, already indented by two spaces. */
+  readonly teleport?: string;
+  readonly enhancedRecording?: boolean;
+  /** Keep the folder this cluster lives in; default is a new one below the temporary folder. */
+  readonly folder?: string;
+}
+
+/** Waits until `check` gives something other than undefined and false; throws `what` after the deadline. */
+export async function until<T>(
+  what: string,
+  check: () => T | undefined | false | Promise<T | undefined | false>,
+  timeoutMs = 15_000,
+): Promise<T> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const value = await check();
+    if (value !== undefined && value !== false) return value;
+    if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await delay(20);
+  }
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await new Promise((done) => server.once('listening', done));
+  const address = server.address();
+  await new Promise((done) => server.close(done));
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
+}
+
+/** Runs a program to its end; never throws for its exit status. */
+export function run(
+  file: string,
+  args: readonly string[],
+  options: { input?: string; timeoutMs?: number; env?: NodeJS.ProcessEnv } = {},
+): Promise<Ran> {
+  return new Promise((done) => {
+    const child = execFile(
+      file,
+      args,
+      { timeout: options.timeoutMs ?? 60_000, maxBuffer: 256 << 20, env: options.env ?? process.env },
+      (error, stdout, stderr) => {
+        const status = error === null ? 0 : typeof error.code === 'number' ? error.code : null;
+        done({ status, stdout, stderr });
+      },
+    );
+    child.stdin?.on('error', () => {});
+    child.stdin?.end(options.input ?? '');
+  });
+}
+
+export class OneHost {
+  readonly folder: string;
+  readonly port: number;
+  readonly configPath: string;
+  readonly dataDir: string;
+  #daemon: ChildProcess | undefined;
+  #identities = new Map<string, string>();
+
+  private constructor(folder: string, port: number) {
+    this.folder = folder;
+    this.port = port;
+    this.configPath = join(folder, 'teleport.yaml');
+    this.dataDir = join(folder, 'data');
+  }
+
+  static async start(options: OneHostOptions = {}): Promise<OneHost> {
+    const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'sallyport-')));
+    await mkdir(folder, { recursive: true });
+    const host = new OneHost(folder, await freePort());
+    await writeFile(host.configPath, host.#config(options));
+    await host.startDaemon();
+    return host;
+  }
+
+  #config(options: OneHostOptions): string {
+    return `version: v2
+teleport:
+  nodename: ${hostname() || 'localhost'}
+  data_dir: ${this.dataDir}
+${options.teleport ?? ''}
+auth_service:
+  enabled: true
+  cluster_name: demo
+proxy_service:
+  enabled: false
+ssh_service:
+  enabled: true
+  listen_addr: 127.0.0.1:${this.port}
+  enhanced_recording:
+    enabled: ${options.enhancedRecording ?? true}
+    root_path: /sallyport-${this.port}
+${options.sshService ?? ''}
+`;
+  }
+
+  get daemonPid(): number {
+    const pid = this.#daemon?.pid;
+    if (pid === undefined) throw new Error('the daemon is not running');
+    return pid;
+  }
+
+  get daemonLog(): string {
+    return join(this.folder, 'teleport.log');
+  }
+
+  async startDaemon(): Promise<void> {
+    const log = createWriteStream(this.daemonLog, { flags: 'a' });
+    const daemon = spawn(bin('teleport'), ['start', '-c', this.configPath], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    daemon.stdout.pipe(log);
+    daemon.stderr.pipe(log);
+    this.#daemon = daemon;
+    let ended = false;
+    daemon.once('exit', () => {
+      ended = true;
+    });
+    await until('the node listens', async () => {
+      if (ended)
+        throw new Error(`teleport start ended:\n${readFileSync(this.daemonLog, 'utf8').slice(-4000)}`);
+      return await accepts(this.port);
+    });
+  }
+
+  /** Sends the daemon a signal and waits until it is gone. */
+  async killDaemon(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    const daemon = this.#daemon;
+    this.#daemon = undefined;
+    if (daemon === undefined || daemon.exitCode !== null || daemon.signalCode !== null) return;
+    const gone = new Promise((done) => daemon.once('exit', done));
+    daemon.kill(signal);
+    const deadline = setTimeout(() => daemon.kill('SIGKILL'), 20_000);
+    await gone;
+    clearTimeout(deadline);
+  }
+
+  tctl(...args: string[]): Promise<Ran> {
+    return run(bin('tctl'), ['-c', this.configPath, ...args]);
+  }
+
+  /** Makes the user where it is new, and signs an identity for it. Returns the identity file's path. */
+  async identity(
+    user: string,
+    logins: readonly string[] = ['root'],
+    roles: readonly string[] = ['access'],
+  ): Promise<string> {
+    const known = this.#identities.get(user);
+    if (known !== undefined) return known;
+    const added = await this.tctl(
+      'users',
+      'add',
+      user,
+      `--logins=${logins.join(',')}`,
+      `--roles=${roles.join(',')}`,
+    );
+    if (added.status !== 0) throw new Error(`tctl users add: ${added.stderr}`);
+    const out = join(this.folder, 'identities', user);
+    await mkdir(join(this.folder, 'identities'), { recursive: true });
+    const signed = await this.tctl('auth', 'sign', `--user=${user}`, `--out=${out}`, '--ttl=1h');
+    if (signed.status !== 0) throw new Error(`tctl auth sign: ${signed.stderr}`);
+    this.#identities.set(user, out);
+    return out;
+  }
+
+  /** Arguments of OpenSSH's ssh for that user: strict host key checking by the cluster's host CA, nothing of the home folder. */
+  async sshArgs(user: string, login = 'root', logins: readonly string[] = [login]): Promise<string[]> {
+    const identity = await this.identity(user, logins);
+    return [
+      ...['-F', 'none', '-p', String(this.port), '-i', identity],
+      ...[
+        '-o',
+        `CertificateFile=${identity}-cert.pub`,
+        '-o',
+        'IdentitiesOnly=yes',
+        '-o',
+        'IdentityAgent=none',
+      ],
+      ...['-o', `UserKnownHostsFile=${identity}-known_hosts`, '-o', 'GlobalKnownHostsFile=none'],
+      ...['-o', 'StrictHostKeyChecking=yes', '-o', 'BatchMode=yes', '-o', 'LogLevel=ERROR'],
+      ...['-l', login, '127.0.0.1'],
+    ];
+  }
+
+  /** `ssh … command` as that user. `options.tty` asks for a terminal, `options.input` is typed into it. */
+  async ssh(
+    user: string,
+    command: string | undefined,
+    options: { login?: string; tty?: boolean; input?: string; timeoutMs?: number } = {},
+  ): Promise<Ran> {
+    const args = await this.sshArgs(user, options.login ?? 'root');
+    const tty = options.tty === true ? ['-tt'] : [];
+    return run('ssh', [...tty, ...args, ...(command === undefined ? [] : [command])], options);
+  }
+
+  get eventsLog(): string {
+    return join(this.dataDir, 'log', 'events.log');
+  }
+
+  /** Every event in today's audit log, in order. */
+  async events(): Promise<Event[]> {
+    if (!existsSync(this.eventsLog)) return [];
+    const text = await readFile(this.eventsLog, 'utf8');
+    return text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as Event);
+  }
+
+  /** Waits for the `count`-th session.end and returns the events of the session that ended last. */
+  async lastSession(count = 1): Promise<Event[]> {
+    return await until(`${count} session.end in the audit log`, async () => {
+      const events = await this.events();
+      const ends = events.filter((event) => event.event === 'session.end');
+      const sid = ends[count - 1]?.['sid'];
+      return sid !== undefined && events.filter((event) => event['sid'] === sid);
+    });
+  }
+
+  async stop(): Promise<void> {
+    await this.killDaemon('SIGTERM');
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((done) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('connect', () => {
+      socket.destroy();
+      done(true);
+    });
+    socket.once('error', () => done(false));
+  });
+}

@@ -1,0 +1,136 @@
+/**
+ * `make demo`: a one-host cluster in a temporary folder, one real session with OpenSSH's client that does what
+ * a terminal recording misses, and the evidence for it out of the audit log.
+ */
+import { createServer } from 'node:net';
+import process from 'node:process';
+import Table from 'cli-table3';
+import pc from 'picocolors';
+import { type Event, freePort, OneHost, until } from '../e2e/one-host.ts';
+
+const say = (text = '') => process.stdout.write(`${text}\n`);
+const step = (text: string) => say(`\n${pc.bold(pc.cyan(`▌ ${text}`))}`);
+const started = Date.now();
+
+/** What is typed into the terminal, line by line. The shell is the login's own. */
+async function script(openPort: number, closedPort: number): Promise<string> {
+  const hidden = Buffer.from('cat /etc/hostname > /dev/null\n').toString('base64');
+  return [
+    'PS1="demo$ "',
+    `echo ${hidden} | base64 --decode | sh`,
+    "printf '#!/bin/sh\\nid -un\\nuname -r\\n' > /tmp/sallyport-demo.sh; sh /tmp/sallyport-demo.sh; rm /tmp/sallyport-demo.sh",
+    'stty -echo',
+    'head -c 16 /etc/passwd > /dev/null',
+    'stty echo',
+    `bash -c 'exec 3<>/dev/tcp/127.0.0.1/${closedPort}'`,
+    `bash -c 'exec 3<>/dev/tcp/127.0.0.1/${openPort}; echo hello >&3'`,
+    'exit',
+    '',
+  ].join('\n');
+}
+
+function seen(event: Event): string[] {
+  const at = String(event['ktime'] ?? event.time).slice(11, 23);
+  const pid = String(event['pid'] ?? '');
+  switch (event.event) {
+    case 'session.command': {
+      const argv = (event['argv'] as string[] | undefined) ?? [];
+      return [at, 'command', pid, `${event['path']} ${argv.join(' ')}`.trim(), String(event['return_code'])];
+    }
+    case 'session.network': {
+      const outcome = [event['outcome'], event['error']].filter((part) => part !== undefined).join(' ');
+      return [at, 'network', pid, `${event['program']} → ${event['dst_addr']}:${event['dst_port']}`, outcome];
+    }
+    default:
+      return [];
+  }
+}
+
+function table(events: readonly Event[]): string {
+  const rows = events.map(seen).filter((row) => row.length > 0);
+  const drawn = new Table({
+    head: ['time (kernel)', 'event', 'pid', 'what', 'result'].map((text) => pc.bold(text)),
+    style: { head: [], border: [] },
+    colWidths: [15, 10, 9, 62, 22],
+    wordWrap: true,
+  });
+  for (const row of rows) drawn.push(row.map((cell) => printable(cell)));
+  return drawn.toString();
+}
+
+/** Event text is the user's: nothing of it may steer the terminal. */
+function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
+}
+
+const cluster = await OneHost.start();
+try {
+  step('A one-host cluster runs in a temporary folder');
+  say(`  teleport start -c ${cluster.configPath}    (node on 127.0.0.1:${cluster.port})`);
+  await cluster.identity('alice');
+  say('  tctl users add alice --logins=root');
+  say('  tctl auth sign --user=alice');
+
+  const listener = createServer((socket) => socket.on('error', () => {}).resume()).listen(0, '127.0.0.1');
+  await new Promise((done) => listener.once('listening', done));
+  const address = listener.address();
+  const openPort = typeof address === 'object' && address !== null ? address.port : 0;
+
+  step('alice logs in with OpenSSH. This is all the terminal showed:');
+  const ran = await cluster.ssh('alice', undefined, {
+    tty: true,
+    input: await script(openPort, await freePort()),
+  });
+  for (const line of ran.stdout.replaceAll('\r', '').split('\n')) say(pc.dim(`  ${printable(line)}`));
+  if (ran.stderr !== '') say(pc.dim(printable(ran.stderr)));
+  listener.close();
+
+  const events = await cluster.lastSession();
+  const commands = events.filter((event) => event.event === 'session.command');
+  step('This is what the kernel saw');
+  say(table(events));
+
+  step('The same as JSON lines, as in the audit log (the command inside the base64, the connections)');
+  const shown = [
+    commands.find((event) => (event['argv'] as string[]).includes('/etc/hostname')),
+    commands.find((event) => (event['argv'] as string[]).includes('/etc/passwd')),
+    ...events.filter((event) => event.event === 'session.network'),
+  ];
+  for (const event of shown) if (event !== undefined) say(JSON.stringify(event));
+
+  const end = await until('session.end', () => events.find((event) => event.event === 'session.end'));
+  step('And the proof that nothing is missing');
+  say(JSON.stringify(end));
+  const totals = (end['enhanced_totals'] ?? {}) as Record<
+    string,
+    { emitted: number; recorded: number; lost: number }
+  >;
+  for (const [kind, { emitted, recorded, lost }] of Object.entries(totals)) {
+    say(`  ${kind.padEnd(8)} emitted by the kernel ${emitted}, recorded ${recorded}, lost ${lost}`);
+  }
+
+  const missing = [
+    ['the command hidden in base64', shown[0]],
+    ['the command typed with echo off', shown[1]],
+    ["the script's inner command", commands.find((event) => String(event['path']).endsWith('/uname'))],
+    [
+      'the refused connection',
+      events.find((e) => e.event === 'session.network' && e['outcome'] === 'refused'),
+    ],
+    [
+      'the established connection',
+      events.find((e) => e.event === 'session.network' && e['outcome'] === 'established'),
+    ],
+    ['enhanced_recording: true', end['enhanced_recording'] === true ? end : undefined],
+  ].filter(([, event]) => event === undefined);
+  if (missing.length > 0) {
+    say(pc.red(`\nNot seen: ${missing.map(([what]) => what).join(', ')}`));
+    process.exitCode = 1;
+  } else {
+    say(
+      `\n${pc.green('Everything above was seen by the kernel, whatever the terminal showed.')} ${((Date.now() - started) / 1000).toFixed(1)} s`,
+    );
+  }
+} finally {
+  await cluster.stop();
+}

@@ -1,0 +1,152 @@
+// A session's life: start, people coming and going, size, end, and what became of its recording.
+import { z } from 'zod';
+import { connection, instant, meta, server, session, user } from './blocks.ts';
+import { define } from './event-kind.ts';
+import { because, count, shown, where, who } from './phrase.ts';
+
+const block = { ...user, ...session, ...server, ...connection };
+
+const size = z
+  .string()
+  .regex(/^[0-9]+:[0-9]+$/)
+  .describe('columns:rows');
+export const recordingMode = z.enum(['node', 'node-sync', 'proxy', 'proxy-sync', 'off']);
+
+/** Fixed positions behind every event of a session: these two are made from its totals, after its end. */
+export const uploadEi = 2147483647;
+export const dataEi = 2147483646;
+
+export const sessionStart = define(
+  'session.start',
+  'T2000I',
+  'A session was opened.',
+  {
+    ...block,
+    size: size.optional().describe('absent without a terminal'),
+    initial_command: z.array(z.string()).optional().describe('absent for a login shell'),
+    session_recording: recordingMode.optional(),
+  },
+  (e) => `${who(e)} opened a session${where(e)}`,
+);
+
+export const sessionJoin = define(
+  'session.join',
+  'T2001I',
+  'Somebody joined a session.',
+  block,
+  (e) => `${who(e)} joined a session${where(e)}`,
+);
+
+export const resize = define(
+  'resize',
+  'T2002I',
+  'The terminal changed its size.',
+  { ...block, size },
+  (e) => `the terminal of ${who(e)}${where(e)} became ${e.size.replace(':', ' by ')}`,
+);
+
+export const sessionLeave = define(
+  'session.leave',
+  'T2003I',
+  'Somebody left a session.',
+  block,
+  (e) => `${who(e)} left a session${where(e)}`,
+);
+
+const kindTotals = z.strictObject({
+  emitted: z.int().nonnegative(),
+  recorded: z.int().nonnegative(),
+  lost: z.int().nonnegative(),
+});
+
+/** emitted = recorded + lost, exactly. A kind that was off is absent. */
+export const enhancedTotals = z.strictObject({
+  command: kindTotals.optional(),
+  disk: kindTotals.optional(),
+  network: kindTotals.optional(),
+  meta: kindTotals.optional().describe('attribution and tamper events'),
+});
+
+export const sessionEnd = define(
+  'session.end',
+  'T2004I',
+  'A session is over. Comes after every kernel event of it.',
+  {
+    ...block,
+    enhanced_recording: z.boolean().describe('the kernel side really watched it from its first exec'),
+    interactive: z.boolean(),
+    participants: z.array(z.string()),
+    session_start: instant.optional(),
+    session_stop: instant.optional(),
+    initial_command: z.array(z.string()).optional(),
+    session_recording: recordingMode.optional(),
+    enhanced_totals: enhancedTotals.optional(),
+    interrupted: z.boolean().optional().describe('the service or the recorder died while the session lived'),
+    interrupted_reason: z.string().optional(),
+  },
+  (e) =>
+    `the session of ${who(e)}${where(e)} ended${e.interrupted === true ? ' (interrupted)' : ''}${because(e.interrupted_reason)}`,
+);
+
+export const sessionUpload = define(
+  'session.upload',
+  'T2005I',
+  'The recording reached its storage.',
+  { ...session, ei: z.literal(uploadEi), url: z.string() },
+  (e) => `the recording of session ${e.sid} was stored at ${shown(e.url)}`,
+);
+
+export const sessionData = define(
+  'session.data',
+  'T2006I',
+  'Bytes a session moved over the network.',
+  {
+    ...block,
+    ei: z.literal(dataEi),
+    tx: z.int().nonnegative().describe('bytes to the client'),
+    rx: z.int().nonnegative().describe('bytes from the client'),
+  },
+  (e) =>
+    `the session of ${who(e)}${where(e)} sent ${count(e.tx, 'byte')} and received ${count(e.rx, 'byte')}`,
+);
+
+export const sessionRecordingAccess = define(
+  'session.recording.access',
+  'T2012I',
+  'Somebody watched a recording.',
+  { ...user, sid: session.sid },
+  (e) => `${who(e)} watched the recording of session ${e.sid}`,
+);
+
+export const sessionRecordingFailed = define(
+  'session.recording_failed',
+  'T2020E',
+  'A session could not be recorded, or not to its end.',
+  {
+    ...block,
+    recording: z.enum(['terminal', 'enhanced', 'audit']).describe('which record broke'),
+    error: z.string(),
+    consequence: z
+      .enum(['refused', 'ended', 'continued'])
+      .describe('what became of the session; continued: best_effort'),
+  },
+  (e) =>
+    `the ${e.recording} recording of ${who(e)}'s session${where(e)} failed, the session ${outcome[e.consequence]}${because(e.error)}`,
+);
+
+const outcome = { refused: 'was refused', ended: 'was ended', continued: 'went on unrecorded' } as const;
+
+export const sessionRejected = define(
+  'session.rejected',
+  'T1006W',
+  'A session was refused by a limit.',
+  {
+    ...user,
+    ...server,
+    ...connection,
+    ei: meta.ei,
+    reason: z.string().optional(),
+    maximum: z.int().nonnegative().optional(),
+  },
+  (e) => `a session of ${who(e)}${where(e)} was rejected${because(e.reason)}`,
+);

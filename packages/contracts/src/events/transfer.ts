@@ -1,0 +1,119 @@
+// Files copied over SSH: scp and sftp.
+import { z } from 'zod';
+import { command, connection, server, session, user } from './blocks.ts';
+import { define } from './event-kind.ts';
+import { because, shown, where, who } from './phrase.ts';
+
+const scp = {
+  ...user,
+  ...connection,
+  ...session,
+  ...server,
+  ...command,
+  command: z.string().optional(),
+  path: z.string(),
+  action: z.enum(['upload', 'download']),
+};
+
+interface ScpFields {
+  readonly user: string;
+  readonly server_hostname?: string | undefined;
+  readonly path: string;
+  readonly exitError?: string | undefined;
+}
+
+const scpSentence = (verb: string) => (e: ScpFields) =>
+  `${who(e)} ${verb} ${shown(e.path)}${where(e)} by scp${because(e.exitError)}`;
+
+export const scpDownload = define(
+  'scp',
+  'T3004I',
+  'A file was downloaded by scp.',
+  scp,
+  scpSentence('downloaded'),
+);
+export const scpDownloadFailure = define(
+  'scp',
+  'T3004E',
+  'A download by scp failed.',
+  scp,
+  scpSentence('could not download'),
+);
+export const scpUpload = define('scp', 'T3005I', 'A file was uploaded by scp.', scp, scpSentence('uploaded'));
+export const scpUploadFailure = define(
+  'scp',
+  'T3005E',
+  'An upload by scp failed.',
+  scp,
+  scpSentence('could not upload'),
+);
+export const scpDisallowed = define(
+  'scp',
+  'T3010E',
+  'Copying by scp is not allowed.',
+  { ...scp, path: z.string().optional(), action: scp.action.optional() },
+  (e) => `${who(e)} was not allowed to copy files${where(e)} by scp`,
+);
+
+const sftpBase = { ...user, ...connection, ...session, ...server };
+const sftp = {
+  ...sftpBase,
+  path: z.string(),
+  target_path: z.string().optional().describe('of rename, symlink, link'),
+  working_directory: z.string().optional(),
+  flags: z.int().nonnegative().optional().describe('SSH_FXF_* of open'),
+  attributes: z
+    .strictObject({
+      file_size: z.int().nonnegative().optional(),
+      uid: z.int().nonnegative().optional(),
+      gid: z.int().nonnegative().optional(),
+      permissions: z.int().nonnegative().optional(),
+      access_time: z.iso.datetime().optional(),
+      modification_time: z.iso.datetime().optional(),
+    })
+    .optional(),
+  error: z.string().optional(),
+};
+
+/** Both rows of one operation: `I` it was done, `E` it failed. */
+function operation<Number extends string, Action extends string>(number: Number, action: Action) {
+  const shape = { ...sftp, action: z.literal(action) };
+  const target = (e: { target_path?: string | undefined }) =>
+    e.target_path === undefined ? '' : ` to ${shown(e.target_path)}`;
+  return [
+    define(
+      'sftp',
+      `TS${number}I`,
+      `sftp ${action} was done.`,
+      shape,
+      (e) => `${who(e)} did ${action} ${shown(e.path)}${target(e)}${where(e)} by sftp`,
+    ),
+    define(
+      'sftp',
+      `TS${number}E`,
+      `sftp ${action} failed.`,
+      shape,
+      (e) =>
+        `${who(e)} could not ${action} ${shown(e.path)}${target(e)}${where(e)} by sftp${because(e.error)}`,
+    ),
+  ] as const;
+}
+
+export const [sftpOpen, sftpOpenFailure] = operation('001', 'open');
+export const [sftpSetstat, sftpSetstatFailure] = operation('007', 'setstat');
+export const [sftpOpendir, sftpOpendirFailure] = operation('009', 'opendir');
+export const [sftpReaddir, sftpReaddirFailure] = operation('010', 'readdir');
+export const [sftpRemove, sftpRemoveFailure] = operation('011', 'remove');
+export const [sftpMkdir, sftpMkdirFailure] = operation('012', 'mkdir');
+export const [sftpRmdir, sftpRmdirFailure] = operation('013', 'rmdir');
+export const [sftpRename, sftpRenameFailure] = operation('016', 'rename');
+export const [sftpSymlink, sftpSymlinkFailure] = operation('018', 'symlink');
+export const [sftpLink, sftpLinkFailure] = operation('019', 'link');
+
+export const sftpDisallowed = define(
+  'sftp',
+  'TS020E',
+  'Copying by sftp is not allowed.',
+  { ...sftpBase, path: z.string().optional(), error: z.string().optional() },
+  (e) => `${who(e)} was not allowed to copy files${where(e)} by sftp`,
+);

@@ -16,6 +16,7 @@ export interface Certificate {
   /** Unix seconds. `forever` is 2^64 − 1. */
   readonly validAfter: bigint;
   readonly validBefore: bigint;
+  /** Name → data as on the wire: empty for a flag, else usually one wrapped string (see optionText). */
   readonly criticalOptions: ReadonlyMap<string, Buffer>;
   readonly extensions: ReadonlyMap<string, Buffer>;
   /** The CA's public key, as an SSH blob. Says who *claims* to have signed; verify before believing. */

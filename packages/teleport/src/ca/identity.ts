@@ -31,7 +31,7 @@ export interface Identity {
   readonly validAfter: Date;
   /** When the certificate ends. `undefined`: it never does (we never issue such a certificate). */
   readonly validBefore: Date | undefined;
-  /** All extensions as they stand; flags (permit-pty and so on) have an empty value. */
+  /** Name → data as on the wire; flags (permit-pty and so on) are empty. */
   readonly extensions: ReadonlyMap<string, Buffer>;
 }
 

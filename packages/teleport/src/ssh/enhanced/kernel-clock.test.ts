@@ -1,0 +1,14 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { KernelClock } from './kernel-clock.ts';
+
+const clock = new KernelClock(BigInt(Date.parse('2026-11-21T00:00:00Z')) * 1_000_000n);
+
+test('kernel time is printed with all its nanoseconds', () => {
+  assert.equal(clock.rfc3339Nanos(1n), '2026-11-21T00:00:00.000000001Z');
+  assert.equal(clock.rfc3339Nanos(61_000_000_000n), '2026-11-21T00:01:01.000000000Z');
+});
+
+test('milliseconds are rounded down', () => {
+  assert.equal(new Date(clock.wallMs(1_999_999n)).toISOString(), '2026-11-21T00:00:00.001Z');
+});

@@ -23,6 +23,8 @@ typedef long long __s64;
 #define WIRE_VERSION 1
 #define COMM_LEN 16
 #define SESSION_ID_LEN 16
+#define WIRE_MAX_RECORD 229376     /* bytes of the longest record: an exec with 128 KiB of argv */
+#define WIRE_MAX_ARGV 131072       /* bytes of TLV_ARGV; beyond it ARGV_TRUNCATED */
 
 /* What a role can switch on and off; also the index of the counters. META (attribution, tamper) is always on. */
 enum kind { KIND_COMMAND = 0, KIND_DISK = 1, KIND_NETWORK = 2, KIND_META = 3, KIND_COUNT = 4 };
@@ -36,6 +38,7 @@ enum record_type {
 	RECORD_CONNECT_OUTCOME = 6,  /* struct record_connect; the later outcome of a CONNECT that said PENDING */
 	RECORD_SOCKET_CLOSE = 7,     /* struct record_connect; bytes and duration */
 	RECORD_ATTRIBUTION = 8,      /* struct record_attribution */
+	RECORD_IDLE = 9,             /* struct record_header; to the recorder only, never spooled: the last task is gone */
 	/* written by the recorder into the spool, never by the kernel */
 	RECORD_WATCH = 64,           /* struct record_watch: first frame of a spool */
 	RECORD_LOST = 65,            /* struct record_lost: a declared loss */
@@ -100,7 +103,9 @@ enum tlv_tag {
 	TLV_ENV = 5,                 /* NUL-separated KEY=VALUE, allow-listed keys only */
 	TLV_INTERPRETER = 6,         /* bprm->interp when it differs from filename */
 	TLV_USER_PATH = 7,           /* the caller's own string, read at syscall exit: may have been changed since */
-	TLV_UNIX_PATH = 8,
+	TLV_UNIX_PATH = 8,           /* connect: sun_path; a leading NUL marks the abstract name space */
+	TLV_ENV_RAW = 9,             /* ring only: the whole environment; the recorder filters it into TLV_ENV */
+	TLV_BASE = 10,               /* open that failed: the directory a relative TLV_USER_PATH starts from */
 };
 
 enum exec_flags {
@@ -111,6 +116,7 @@ enum exec_flags {
 	EXEC_FLAG_PATH_PARTIAL = 16,
 	EXEC_FLAG_CWD_PARTIAL = 32,
 	EXEC_FLAG_SHM = 64,          /* on a tmpfs/devshm mount */
+	EXEC_FLAG_ENV_PARTIAL = 128, /* the environment was longer than what was searched for allow-listed keys */
 };
 
 enum argv_state { ARGV_EXACT = 0, ARGV_TRUNCATED = 1, ARGV_UNREADABLE = 2 };
@@ -258,7 +264,7 @@ struct spool_frame {
 	__u32 magic;
 	__u32 length;                /* of the record behind it, without padding */
 	__u32 crc32;                 /* IEEE (zlib) CRC-32 of the record */
-	__u32 reserved;
+	__u32 position;              /* low half of the record's ring position: a new recorder skips what is spooled */
 };
 
 /*
@@ -358,6 +364,7 @@ struct control_stats {
 	__u64 ring_lost;             /* over all sessions */
 	__u64 orphan_records;        /* records whose session the recorder does not know: 0 or a bug */
 	__u64 outside_tasks;         /* hook runs that ended because the task is in no session */
+	__u64 program_misses;        /* hook runs the kernel skipped (recursion): lost without a session to bill */
 	__u32 sessions;
 	__u32 lineage_entries;
 };

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the BPF programs and the recorder share through maps. Part of the wire hash: a recorder takes over
+ * pinned maps only from one that saw them the same way. Node never sees these.
+ */
+#ifndef SALLYPORT_SHARED_H
+#define SALLYPORT_SHARED_H
+
+#include "wire.h"
+
+#define MAX_SESSIONS 4096        /* power of 2: the low bits of a session reference are its slot */
+#define MAX_LINEAGE 65536        /* processes in all sessions */
+#define MAX_CONNECTIONS 32768    /* TCP connections of sessions, open or on their way */
+#define MAX_ATTEMPTS 8192        /* threads inside execve or connect at one time */
+#define ATTEMPT_PATH 256
+
+/* The one global: programs read it without a map look-up, the recorder through mmap. */
+struct host {
+	__u32 active;            /* sessions watched; 0 sends every hook home at once */
+	__u32 cgroup_levels;     /* bit n: some session's cgroup lies n levels below the root */
+	__u64 mount_ns;          /* addresses of the recorder's own, to tell who lives elsewhere */
+	__u64 root_dentry;
+	__u64 root_mount;
+	__u64 user_ns;
+	__u32 sweep_age_ms;
+	__u32 reserved;
+};
+
+enum session_state { SESSION_FREE = 0, SESSION_LIVE = 1, SESSION_ENDED = 2 };
+
+struct session {
+	__u64 ref;               /* record_header.session; 0 = slot never used */
+	__u32 state;             /* enum session_state */
+	__u32 kinds;             /* bit per enum kind */
+	__u64 cgroup_id;
+	__u32 audit_session_id;
+	__u32 leader_pid;
+	__u8 session_id[SESSION_ID_LEN];
+	__u64 watch_ktime;
+	__u64 realtime_offset;
+	__u32 policy;
+	__u32 supervisor_pid;
+	__u64 reserved0[6];
+	/* counters: the kernel's own cache lines */
+	__u64 seq;
+	__u64 emitted[KIND_COUNT];
+	__u64 lost[KIND_COUNT];
+	__u64 lineage_lost;      /* part of lost[KIND_META] */
+	__u64 live_tasks;        /* processes; goes below 0 never */
+	__u64 reserved1[5];
+};
+
+enum lineage_flags { LINEAGE_SUPERVISOR = 1, LINEAGE_EXEC_ATTEMPT = 2 };
+
+/* Key: tgid. */
+struct lineage {
+	__u64 session;
+	__u64 start_boottime;    /* of the group leader; 0: put in by the recorder, not seen running yet */
+	__u64 since;             /* ktime of the last exec, else of the fork */
+	__u64 cgroup_id;         /* last known; 0: not known yet */
+	__u32 audit_session_id;  /* last known */
+	__u32 flags;             /* enum lineage_flags */
+};
+
+/* Key: pid_tgid. A run of execve() that failed with ENOENT, as a search through PATH makes. */
+struct exec_attempt {
+	struct record_header h;  /* of the last try */
+	__u64 basename;          /* hash of what follows the last slash */
+	__u32 count;
+	__u32 length;            /* of path, without NUL */
+	char path[ATTEMPT_PATH];
+};
+
+/* Key: address of the struct sock. */
+struct connection {
+	struct record_connect record; /* as it was when connect() was called: later transitions run in softirq */
+	__u64 started;
+	__u64 established;       /* ktime; 0: not yet */
+};
+
+#endif

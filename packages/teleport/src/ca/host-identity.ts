@@ -77,8 +77,10 @@ export class HostIdentity {
 /** `<data_dir>/host_uuid`, made once. */
 export async function openHostUuid(dataDir: string): Promise<string> {
   const path = join(dataDir, 'host_uuid');
+  const existing = await readPrivateFile(path);
+  if (existing !== undefined) return existing.trim();
   await createPrivateFile(path, `${randomUUID()}\n`);
-  return ((await readPrivateFile(path)) ?? '').trim();
+  return openHostUuid(dataDir);
 }
 
 async function certificateFor(

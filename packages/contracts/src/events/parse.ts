@@ -21,12 +21,14 @@ export function parseEvent(line: string): ParsedEvent {
   return checkEvent(record);
 }
 
-export function checkEvent(record: unknown): ParsedEvent {
+/** `writing`: a field the schema does not know is an error too. */
+export function checkEvent(record: unknown, purpose: 'reading' | 'writing' = 'reading'): ParsedEvent {
   const code = codeOf(record);
   const entry = code === undefined ? undefined : entryOf(code);
   if (entry === undefined)
     return { ok: false, reason: 'unknown_event', detail: `no event has the code ${code}` };
-  const result = readSchema(entry).safeParse(record);
+  const schema = purpose === 'writing' ? entry.schema : readSchema(entry);
+  const result = schema.safeParse(record);
   if (result.success) return { ok: true, event: result.data };
   return { ok: false, reason: 'invalid', detail: `${entry.code}: ${z.prettifyError(result.error)}` };
 }

@@ -24,16 +24,44 @@ function write(value: unknown): string {
 
 function writeObject(object: Record<string, unknown>): string {
   let out = '{';
-  for (const key of Object.keys(object).sort()) {
-    const value = object[key];
+  for (const { name, written } of sortedKeys(object)) {
+    const value = object[name];
     if (value === undefined) continue;
-    out += `${out.length === 1 ? '' : ','}${writeString(key)}:${write(value)}`;
+    out += (out.length === 1 ? '' : ',') + written + write(value);
   }
   return `${out}}`;
 }
 
+interface Key {
+  readonly name: string;
+  /** `"name":` */
+  readonly written: string;
+}
+
+// Events come in few shapes; sorting and writing their keys anew was half the work. Cleared when it grows:
+// labels and traits have keys that users choose.
+const knownShapes = new Map<string, readonly Key[]>();
+const maxKnownShapes = 1000;
+
+function sortedKeys(object: Record<string, unknown>): readonly Key[] {
+  const names = Object.keys(object);
+  const shape = names.join('\0');
+  const known = knownShapes.get(shape);
+  // The lengths differ when a name holds the separator itself: no such list is ever remembered.
+  if (known !== undefined && known.length === names.length) return known;
+  const keys = names.sort().map((name) => ({ name, written: `${writeString(name)}:` }));
+  if (names.some((name) => name.includes('\0'))) return keys;
+  if (knownShapes.size >= maxKnownShapes) knownShapes.clear();
+  knownShapes.set(shape, keys);
+  return keys;
+}
+
+/** Printable ASCII without quote and backslash: nothing to escape, and nearly everything there is. */
+const plain = /^[ !#-[\]-~]*$/;
+
 /** JSON.stringify escapes C0, quotes and (ES2019) lone surrogates; the rest is ours. */
 function writeString(value: string): string {
+  if (plain.test(value)) return `"${value}"`;
   return JSON.stringify(value).replace(unprintable, escapeCharacter);
 }
 

@@ -1,5 +1,5 @@
 // Stamps events: uid, time, cluster name, and the position (`ei`) in the session.
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { type AuditEvent, checkEvent, type EventDraft } from '@sallyport/contracts/events/event.ts';
 
@@ -23,8 +23,8 @@ export class EventStamp {
   stamp(draft: EventDraft): AuditEvent {
     const now = this.#options.now ?? Date.now;
     const event = {
-      uid: randomUUID(),
       ...draft,
+      uid: draft.uid ?? randomUUID(),
       ei: draft.ei ?? this.nextEi(),
       time: draft.time ?? new Date(now()).toISOString(),
       cluster_name: this.#options.clusterName,
@@ -56,8 +56,21 @@ export class SessionEmitter extends EventStamp {
   }
 }
 
+/**
+ * The id of a kernel event, made from its session and its kernel sequence number: whoever reads the same spool
+ * frame twice (a restart between append and acknowledgement) makes the same id twice, and it can be told.
+ * A version 8 uuid (RFC 9562, section 5.8) over SHA-256.
+ */
+export function kernelEventUid(sid: string, seq: number): string {
+  const hash = createHash('sha256').update(`${sid}:${seq}`).digest();
+  hash[6] = ((hash[6] as number) & 0x0f) | 0x80;
+  hash[8] = ((hash[8] as number) & 0x3f) | 0x80;
+  const hex = hash.toString('hex', 0, 16);
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
+
 function assertValid(event: AuditEvent): void {
-  const checked = checkEvent(event);
+  const checked = checkEvent(event, 'writing');
   if (checked.ok) return;
   throw new AppError('internal', 'audit.invalid_event', `An audit event is malformed: ${checked.detail}`);
 }

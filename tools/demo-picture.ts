@@ -10,6 +10,7 @@ const styles: Record<string, string> = {
   '32': 'fill:#7ee787',
   '36': 'fill:#79c0ff',
 };
+const sgr = new RegExp(`${String.fromCharCode(27)}\\[([0-9;]*)m`);
 const escapeXml = (text: string) =>
   text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 
@@ -20,14 +21,14 @@ interface Run {
 
 /** One line of terminal output as runs of one style each. Knows the few SGR codes that the demo uses. */
 function runs(line: string, active: Set<string>): Run[] {
-  const parts = line.split(/\u001b\[([0-9;]*)m/);
+  const parts = line.split(sgr);
   return parts.flatMap((part, index) => {
     if (index % 2 === 0) {
       return part === '' ? [] : [{ text: part, style: [...active].map((code) => styles[code]).join(';') }];
     }
     for (const code of part.split(';')) {
-      if (code === '22') ['1', '2'].forEach((c) => active.delete(c));
-      else if (code === '39') ['31', '32', '36'].forEach((c) => active.delete(c));
+      if (code === '22') for (const c of ['1', '2']) active.delete(c);
+      else if (code === '39') for (const c of ['31', '32', '36']) active.delete(c);
       else if (code === '0' || code === '') active.clear();
       else if (styles[code] !== undefined) active.add(code);
     }
@@ -38,7 +39,7 @@ function runs(line: string, active: Set<string>): Run[] {
 function draw(lines: readonly string[]): string {
   const advance = 7.8;
   const height = 17;
-  const plain = lines.map((line) => line.replace(/\u001b\[[0-9;]*m/g, ''));
+  const plain = lines.map((line) => line.replaceAll(new RegExp(sgr, 'g'), ''));
   const width = Math.ceil(Math.max(...plain.map((line) => [...line].length)) * advance + 32);
   const active = new Set<string>();
   const rows = lines.map((line, row) => {

@@ -75,6 +75,8 @@ export interface ExecEvent extends EventHeader {
   readonly argc: number;
   /** KEY=VALUE of allow-listed keys. */
   readonly env: readonly Buffer[];
+  /** The environment was longer than what was searched for those keys. */
+  readonly envPartial: boolean;
   /** bprm->interp when it differs from `path`: the file is a script or a foreign format. */
   readonly interpreter: Buffer | undefined;
   readonly memfd: boolean;
@@ -139,7 +141,7 @@ export interface OpenEvent extends EventHeader {
   readonly path: Buffer;
   /** The caller's own string, where one was read. */
   readonly userPath: Buffer | undefined;
-  /** The caller's working directory, where the user path is relative. */
+  /** The directory a relative `userPath` starts from: the working directory, or that of openat's dirfd. */
   readonly cwd: Buffer | undefined;
   readonly pathPartial: boolean;
   /** Reported by dup2/dup3 over a shared descriptor table. */

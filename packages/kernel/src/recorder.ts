@@ -55,6 +55,8 @@ export interface RecorderStats {
   readonly orphanRecords: number;
   /** Hook runs that ended at once because the task is in no session. */
   readonly outsideTasks: number;
+  /** Hook runs the kernel skipped (recursion): lost without a session to bill. */
+  readonly programMisses: number;
   readonly sessions: number;
   readonly lineageEntries: number;
 }

@@ -1,5 +1,8 @@
 import type { Readable, Writable } from 'node:stream';
-import type { Pty } from './pty.ts';
+import { AppError } from '@sallyport/contracts/errors.ts';
+import { encodeSpec } from './launch-spec.ts';
+import { LauncherProcess } from './launcher-process.ts';
+import { Pty } from './pty.ts';
 
 /** What one session child is started with. Nothing in it is trusted: the launcher bounds and checks it again. */
 export interface LaunchRequest {
@@ -82,7 +85,26 @@ export interface LaunchedSession {
   kill(): void;
 }
 
-/** Resolves when the launcher reports the leader ready and blocked; rejects with an AppError otherwise. */
-export function launch(_request: LaunchRequest): Promise<LaunchedSession> {
-  return Promise.reject(new Error('not built yet'));
+/**
+ * Starts the launcher; resolves when it reports the leader ready and blocked, rejects with an AppError when the
+ * account is refused or the host fails. Nothing of the user's has run when it resolves; call `go()` or `kill()`.
+ */
+export async function launch(request: LaunchRequest): Promise<LaunchedSession> {
+  const spec = encodeSpec(request);
+  const terminal = request.pty ? openTerminal() : undefined;
+  const launcher = new LauncherProcess(request.launcher, spec, terminal);
+  try {
+    return await launcher.ready;
+  } catch (error) {
+    terminal?.close();
+    throw error;
+  }
+}
+
+function openTerminal(): Pty {
+  try {
+    return Pty.open();
+  } catch (cause) {
+    throw new AppError('unavailable', 'launch.terminal', 'The host has no free pseudo-terminal.', { cause });
+  }
 }

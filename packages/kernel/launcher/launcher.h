@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The launcher: one process a session, root. It prepares a log-in as sshd would (account, PAM, terminal,
+ * identity), holds the process that will become the shell back until it is told "go", and stays as its parent.
+ *
+ *   Node ── fd 3, control socket ── supervisor (this program) ── fork ── leader (becomes the shell)
+ *     └──── fd 4, ptmx master ─────────┘ (with a terminal; without one: three pipes made here)
+ *
+ * The supervisor knows no session id, no role and no recorder: what must happen between "ready" and "go" is
+ * the caller's. It reads fd 3 only, and trusts nobody but root: the socket's other end is the daemon.
+ */
+#ifndef LAUNCHER_H
+#define LAUNCHER_H
+
+#include <pwd.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/types.h>
+#include <termios.h>
+
+enum {
+	CONTROL_FD = 3,
+	PTMX_FD = 4,
+	/* The kernel takes 128 KiB a string (MAX_ARG_STRLEN); the rest is environment. */
+	SPEC_MAX = 256 * 1024,
+	ENV_MAX = 512,
+	MODES_MAX = 1024,
+	/* What PAM modules may say to the user before the shell (pam_motd). */
+	MESSAGES_MAX = 8192,
+};
+
+struct environment {
+	char *entries[ENV_MAX + 1];
+	size_t count;
+};
+
+/* What the daemon asks for; strings point into one buffer that is never freed. */
+struct spec {
+	const char *login;
+	const char *command; /* NULL: interactive log-in shell */
+	const char *cgroup; /* NULL: stay where we are */
+	const char *pam_service; /* NULL: no PAM */
+	const char *remote_host;
+	bool terminal;
+	const char *term;
+	struct winsize size;
+	unsigned char modes[MODES_MAX]; /* RFC 4254 §8 */
+	size_t modes_length;
+	const char *client_env[ENV_MAX]; /* NAME=VALUE */
+	size_t client_env_count;
+};
+
+struct account {
+	char *name, *home, *shell;
+	uid_t uid;
+	gid_t gid;
+};
+
+struct session {
+	struct spec spec;
+	struct account account;
+	struct environment env;
+	char tty_path[32]; /* empty without a terminal */
+	char greeting[MESSAGES_MAX + 256]; /* shown by the leader before the shell */
+	int streams[3]; /* leader's stdin, stdout, stderr without a terminal */
+	int daemon_streams[3]; /* the other ends, for the daemon to open through /proc */
+};
+
+/* spec.c */
+void read_spec(struct spec *spec);
+/* account.c */
+void find_account(const char *login, struct account *account);
+void check_account(const struct account *account, bool pam);
+void take_groups(const struct account *account);
+/* environment.c */
+void set_env(struct environment *env, const char *name, const char *value);
+void set_env_entry(struct environment *env, const char *entry);
+void build_environment(struct session *session);
+/* pam.c: nothing happens unless open_pam was called */
+void open_pam(const struct session *session);
+void add_pam_environment(struct environment *env);
+const char *pam_messages(void);
+/* audit.c: the audit session id, or UINT32_MAX for none of our own */
+void note_own_audit_session(void);
+uint32_t take_audit_session(uid_t uid);
+/* terminal.c */
+int unlock_terminal(char *path, size_t size);
+void apply_modes(struct termios *tio, const unsigned char *modes, size_t length);
+int take_terminal(const struct session *session);
+/* leader.c */
+enum leader_stage { STAGE_READY, STAGE_TERMINAL, STAGE_STREAMS, STAGE_IDENTITY, STAGE_EXEC };
+/* The leader's words to its supervisor; end of file after READY and "go" means it has exec'd. */
+struct leader_report {
+	int32_t stage, error;
+};
+_Noreturn void run_leader(const struct session *session, int report_fd, int go_fd);
+/* records.c: utmp, wtmp, lastlog */
+void describe_last_login(const struct session *session, char *text, size_t size);
+void record_login(const struct session *session, pid_t leader);
+void record_logout(const struct session *session, pid_t leader);
+/* report.c: lines to the daemon */
+void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void warn_daemon(const char *format, ...) __attribute__((format(printf, 1, 2)));
+_Noreturn void fail(const char *code, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* supervise.c: from "ready" to the leader's end */
+void supervise(const struct session *session, pid_t leader, int leader_pidfd, int report_fd, int go_fd,
+	       uint32_t audit_session);
+
+#endif

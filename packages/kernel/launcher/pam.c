@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * PAM as sshd uses it after a public key: no authentication stage, then account, groups, credentials, session.
+ * Everything happens in the supervisor: limits, keyring, groups and loginuid are inherited by the leader, and
+ * only a root process that outlives the shell can close the session.
+ */
+#define _GNU_SOURCE
+#include "launcher.h"
+
+#include <security/pam_appl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static pam_handle_t *handle;
+static bool credentials, session_open;
+static int last_result;
+static char messages[MESSAGES_MAX];
+
+const char *pam_messages(void)
+{
+	return messages;
+}
+
+static void keep_message(const char *text)
+{
+	size_t used = strlen(messages);
+
+	if (used + strlen(text) + 2 <= sizeof(messages))
+		snprintf(messages + used, sizeof(messages) - used, "%s\n", text);
+}
+
+/* Texts are kept for the terminal; questions fail: there is nobody to ask after a certificate. */
+static int converse(int count, const struct pam_message **asked, struct pam_response **answers, void *unused)
+{
+	(void)unused;
+	for (int i = 0; i < count; i++) {
+		if (asked[i]->msg_style != PAM_TEXT_INFO && asked[i]->msg_style != PAM_ERROR_MSG)
+			return PAM_CONV_ERR;
+		keep_message(asked[i]->msg);
+	}
+	*answers = calloc((size_t)count, sizeof(**answers));
+	return *answers ? PAM_SUCCESS : PAM_BUF_ERR;
+}
+
+static void close_pam(void)
+{
+	if (session_open)
+		last_result = pam_close_session(handle, PAM_SILENT);
+	if (credentials)
+		last_result = pam_setcred(handle, PAM_DELETE_CRED | PAM_SILENT);
+	pam_end(handle, last_result);
+}
+
+static void must(int result, const char *code, const char *what)
+{
+	last_result = result;
+	if (result != PAM_SUCCESS)
+		fail(code, 0, "PAM refused the %s: %s%s%s", what, pam_strerror(handle, result),
+		     *messages ? ": " : "", messages);
+}
+
+static void open_account(const struct session *session)
+{
+	int result = pam_acct_mgmt(handle, PAM_SILENT);
+
+	if (result == PAM_NEW_AUTHTOK_REQD)
+		fail("password_expired", 0, "password of %s has expired and must be changed first",
+		     session->account.name);
+	must(result, result == PAM_ACCT_EXPIRED ? "account_expired" : "account_denied", "account");
+}
+
+void open_pam(const struct session *session)
+{
+	static const struct pam_conv conversation = { converse, NULL };
+	const char *tty = *session->tty_path ? session->tty_path : "ssh";
+	int result = pam_start(session->spec.pam_service, session->account.name, &conversation, &handle);
+
+	if (result != PAM_SUCCESS)
+		fail("pam", 0, "PAM service %s cannot be started", session->spec.pam_service);
+	atexit(close_pam);
+	must(pam_set_item(handle, PAM_RHOST, session->spec.remote_host), "pam", "remote host");
+	must(pam_set_item(handle, PAM_TTY, tty), "pam", "terminal name");
+	open_account(session);
+	/*
+	 * pam_group adds to the groups found at this point, so they must already be the user's; afterwards the
+	 * daemon's own are out of reach of everything this process forks.
+	 */
+	take_groups(&session->account);
+	must(pam_setcred(handle, PAM_ESTABLISH_CRED), "pam", "credentials");
+	credentials = true;
+	must(pam_open_session(handle, 0), "pam", "session");
+	session_open = true;
+}
+
+static bool tells_origin(const char *entry)
+{
+	static const char *const names[] = { "SSH_CLIENT=", "SSH_CONNECTION=", "SSH_TTY=" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strncmp(entry, names[i], strlen(names[i])))
+			return true;
+	return false;
+}
+
+void add_pam_environment(struct environment *env)
+{
+	char **entries = handle ? pam_getenvlist(handle) : NULL;
+
+	for (char **entry = entries; entry && *entry; entry++) {
+		if (strchr(*entry, '=') && !tells_origin(*entry))
+			set_env_entry(env, *entry);
+		free(*entry);
+	}
+	free(entries);
+}

@@ -1,7 +1,11 @@
 // The SSH server: listens, proves who holds which private key, hands over connections and their session channels.
 // It decides nothing about identities: `authenticate` does, with a key whose possession has been proven.
-import type { Server } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
+import { hostKeySigners } from './host-keys.ts';
+import { ServerConnection, type ServerContext } from './server-connection.ts';
 import type { SessionChannel, SessionHandler } from './session-channel.ts';
+import { ready } from './ssh2-protocol.ts';
+import { Startups } from './startups.ts';
 
 export interface HostKey {
   /** PKCS#8 PEM or OpenSSH private key text, not encrypted. ed25519, ecdsa nistp256/384, rsa (>= 2048 bits). */
@@ -155,6 +159,134 @@ export interface SshServer {
   close(reason?: string): Promise<void>;
 }
 
-export async function startSshServer<Identity>(_options: SshServerOptions<Identity>): Promise<SshServer> {
-  throw new Error('not yet');
+export const DEFAULT_LIMITS: SshLimits = {
+  loginGraceTimeMs: 60_000,
+  maxAuthTries: 6,
+  maxStartups: { start: 100, ratePercent: 30, full: 1000 },
+  maxSessions: 10,
+  maxConnections: 10_000,
+  rekeyBytes: 2 ** 30,
+  rekeyIntervalMs: 3_600_000,
+  keepaliveMs: 30_000,
+  keepaliveTries: 4,
+  idleMs: 0,
+};
+
+const TICK_MS = 1_000;
+
+class RunningServer<Identity> implements SshServer {
+  readonly listener: Server;
+  readonly #context: ServerContext<Identity>;
+  readonly #startups: Startups;
+  readonly #connections = new Set<ServerConnection<Identity>>();
+  readonly #ticker: NodeJS.Timeout;
+  #accepted = 0;
+  #refusedByStartups = 0;
+  #refusedByConnections = 0;
+  #emptied: (() => void) | undefined;
+
+  constructor(options: SshServerOptions<Identity>) {
+    const limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.#startups = new Startups(limits.maxStartups);
+    this.#context = {
+      options,
+      limits,
+      signers: hostKeySigners(options.hostKeys),
+      refused: (refusal) => this.#tell(refusal),
+      settled: () => this.#startups.left(),
+      gone: (connection) => this.#gone(connection),
+    };
+    // Nagle's algorithm would hold back every answer of a keystroke's size for an acknowledgement.
+    this.listener = createServer({ noDelay: true }, (socket) => this.#incoming(socket));
+    this.#ticker = setInterval(() => this.#tick(), TICK_MS).unref();
+  }
+
+  get address(): Address {
+    const address = this.listener.address();
+    if (address === null || typeof address === 'string') return { host: '', port: 0 };
+    return { host: address.address, port: address.port };
+  }
+
+  get stats(): SshServerStats {
+    return {
+      connections: this.#connections.size,
+      unauthenticated: this.#startups.count,
+      accepted: this.#accepted,
+      refusedByStartups: this.#refusedByStartups,
+      refusedByConnections: this.#refusedByConnections,
+    };
+  }
+
+  listen(): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const { host, port } = this.#context.options.listen;
+    this.listener.once('error', reject);
+    this.listener.listen({ host, port, backlog: 1024 }, () => {
+      this.listener.removeListener('error', reject);
+      // Accepting can fail later too (out of file descriptors): not a reason to fall over.
+      this.listener.on('error', (error) => this.#warn(error, 'listener error'));
+      resolve();
+    });
+    return promise;
+  }
+
+  async close(reason?: string): Promise<void> {
+    this.listener.close();
+    if (reason !== undefined) for (const connection of [...this.#connections]) connection.close(reason);
+    if (this.#connections.size > 0) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#emptied = resolve;
+      await promise;
+    }
+    clearInterval(this.#ticker);
+  }
+
+  #warn(error: unknown, message: string): void {
+    this.#context.options.log?.warn({ error: String(error) }, message);
+  }
+
+  #tell(refusal: Refusal): void {
+    try {
+      this.#context.options.onRefused?.(refusal);
+    } catch (error) {
+      this.#warn(error, 'onRefused failed');
+    }
+  }
+
+  #incoming(socket: Socket): void {
+    this.#accepted++;
+    const full = this.#connections.size >= this.#context.limits.maxConnections;
+    if (!full && this.#startups.enter()) {
+      this.#connections.add(new ServerConnection(socket, this.#context));
+      return;
+    }
+    if (full) this.#refusedByConnections++;
+    else this.#refusedByStartups++;
+    this.#tell({
+      kind: full ? 'max-connections' : 'max-startups',
+      reason: full ? 'too many connections' : 'too many connections that have not logged in',
+      remote: { host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 },
+      local: { host: socket.localAddress ?? '', port: socket.localPort ?? 0 },
+    });
+    socket.on('error', () => {});
+    socket.destroy();
+  }
+
+  #gone(connection: ServerConnection<Identity>): void {
+    this.#connections.delete(connection);
+    if (this.#connections.size === 0) this.#emptied?.();
+  }
+
+  #tick(): void {
+    const now = performance.now();
+    for (const connection of this.#connections) connection.tick(now);
+  }
+}
+
+/** Resolves when listening; rejects when a host key is unfit or the address is taken. */
+export async function startSshServer<Identity>(options: SshServerOptions<Identity>): Promise<SshServer> {
+  await ready;
+  const server = new RunningServer(options);
+  await server.listen();
+  return server;
 }

@@ -1,0 +1,242 @@
+// One client of the server, from accept to close: log-in, then channels.
+import type { Socket } from 'node:net';
+import type { Channel } from './channel.ts';
+import { ChannelTable, type OpenAnswer } from './channel-table.ts';
+import { DisconnectReason, Message, OpenFailure } from './message.ts';
+import { type LinkHandler, PacketLink } from './packet-link.ts';
+import type {
+  Address,
+  ConnectionHandler,
+  Refusal,
+  RefusalKind,
+  SshConnection,
+  SshLimits,
+  SshServerOptions,
+} from './server.ts';
+import { ServerSession } from './server-session.ts';
+import type { HostKeySigner } from './ssh2-protocol.ts';
+import { UserAuth } from './user-auth.ts';
+
+/** What a connection needs from its server. */
+export interface ServerContext<Identity> {
+  readonly options: SshServerOptions<Identity>;
+  readonly limits: SshLimits;
+  readonly signers: Readonly<Record<string, HostKeySigner>>;
+  refused(refusal: Refusal): void;
+  /** Logged in, or gone without. Exactly once. */
+  settled(): void;
+  /** Exactly once. */
+  gone(connection: ServerConnection<Identity>): void;
+}
+
+let lastId = 0;
+
+export class ServerConnection<Identity> implements LinkHandler {
+  readonly id = ++lastId;
+  readonly remote: Address;
+  readonly local: Address;
+  readonly closed: Promise<string>;
+  readonly #context: ServerContext<Identity>;
+  readonly #link: PacketLink;
+  readonly #auth: UserAuth<Identity>;
+  readonly #resolveClosed: (reason: string) => void;
+  #graceTimer: NodeJS.Timeout | undefined;
+  #settled = false;
+  #refusedAs: RefusalKind | undefined;
+  #table: ChannelTable | undefined;
+  #handler: ConnectionHandler | undefined;
+  #noMoreSessions = false;
+  #idleSinceMs = 0;
+  #pings = 0;
+  #lastPingMs = 0;
+
+  constructor(socket: Socket, context: ServerContext<Identity>) {
+    this.#context = context;
+    this.remote = { host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 };
+    this.local = { host: socket.localAddress ?? '', port: socket.localPort ?? 0 };
+    const { promise, resolve } = Promise.withResolvers<string>();
+    this.closed = promise;
+    this.#resolveClosed = resolve;
+    const { options, limits, signers } = context;
+    this.#link = new PacketLink(
+      {
+        stream: socket,
+        server: true,
+        hostKeys: signers,
+        version: options.version ?? 'Sallyport',
+        rekeyBytes: limits.rekeyBytes,
+        rekeyIntervalMs: limits.rekeyIntervalMs,
+      },
+      this,
+    );
+    this.#auth = new UserAuth<Identity>(this.#link, {
+      remote: this.remote,
+      local: this.local,
+      maxTries: limits.maxAuthTries,
+      accepts: (query) => options.accepts?.(query) ?? true,
+      authenticate: (attempt) => options.authenticate(attempt),
+      accepted: (identity, login) => this.#accepted(identity, login),
+      refused: (refusal) => this.#refuse(refusal.kind, refusal.reason, refusal),
+    });
+    this.#graceTimer = setTimeout(() => this.#graceOver(), limits.loginGraceTimeMs);
+  }
+
+  get sessions(): number {
+    return this.#table?.size ?? 0;
+  }
+
+  get clientVersion(): string {
+    return this.#link.peerVersion;
+  }
+
+  close(reason: string): void {
+    this.#link.disconnect(DisconnectReason.byApplication, reason);
+  }
+
+  // ── log-in ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #refuse(kind: RefusalKind, reason: string, more: Partial<Refusal> = {}): void {
+    this.#refusedAs = kind;
+    const login = this.#auth?.login;
+    const named = login === undefined ? {} : { login };
+    this.#context.refused({ ...named, ...more, kind, reason, remote: this.remote, local: this.local });
+  }
+
+  #graceOver(): void {
+    this.#refuse('login-grace-time', `not logged in after ${this.#context.limits.loginGraceTimeMs} ms`);
+    this.#link.disconnect(DisconnectReason.byApplication, 'Log-in took too long.');
+  }
+
+  #settle(): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    clearTimeout(this.#graceTimer);
+    this.#graceTimer = undefined;
+    this.#context.settled();
+  }
+
+  #accepted(identity: Identity, login: string): void {
+    this.#settle();
+    this.#link.trusted = true;
+    this.#idleSinceMs = performance.now();
+    this.#table = new ChannelTable(this.#link, {
+      wantsExtended: false,
+      open: (type) => this.#open(type),
+      globalRequest: (name) => this.#globalRequest(name),
+      countChanged: () => {
+        this.#idleSinceMs = performance.now();
+      },
+    });
+    try {
+      this.#handler = this.#context.options.onConnection(this.#surface(identity, login));
+    } catch (error) {
+      this.#context.options.log?.warn({ error: String(error), remote: this.remote }, 'onConnection failed');
+      this.close('Internal error.');
+    }
+  }
+
+  /** What the node sees: no way into the protocol. */
+  #surface(identity: Identity, login: string): SshConnection<Identity> {
+    const connection = this;
+    const { id, remote, local, clientVersion, closed } = this;
+    return {
+      id,
+      identity,
+      login,
+      remote,
+      local,
+      clientVersion,
+      closed,
+      get sessions() {
+        return connection.sessions;
+      },
+      close: (reason) => connection.close(reason),
+    };
+  }
+
+  // ── channels ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #open(type: string): OpenAnswer {
+    if (type !== 'session') {
+      return {
+        refuse: OpenFailure.administrativelyProhibited,
+        text: 'this kind of channel is not allowed here',
+      };
+    }
+    if (this.#noMoreSessions) {
+      return { refuse: OpenFailure.administrativelyProhibited, text: 'no more sessions were promised' };
+    }
+    if (this.sessions >= this.#context.limits.maxSessions) {
+      return { refuse: OpenFailure.resourceShortage, text: 'too many sessions in this connection' };
+    }
+    return { accept: (channel) => this.#session(channel) };
+  }
+
+  #session(channel: Channel): void {
+    const session = new ServerSession(channel, (what) =>
+      this.#link.disconnect(DisconnectReason.protocolError, `Protocol error: ${what}.`),
+    );
+    channel.owner = session;
+    if (this.#handler) session.handler = this.#handler.session({ channel: session });
+  }
+
+  #globalRequest(name: string): boolean {
+    if (name !== 'no-more-sessions@openssh.com') return false;
+    this.#noMoreSessions = true;
+    return true;
+  }
+
+  // ── the link ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  secured(): void {}
+
+  message(type: number, payload: Buffer): void {
+    if (!this.#table) {
+      this.#auth.message(type, payload);
+      return;
+    }
+    if (type >= Message.globalRequest) {
+      this.#table.message(type, payload);
+      return;
+    }
+    // RFC 4252 section 5.1: log-in requests that come behind the success are ignored.
+    if (type !== Message.userauthRequest && type !== Message.extInfo) this.#link.unimplemented();
+  }
+
+  drained(): void {
+    this.#table?.pump();
+  }
+
+  ended(reason: string): void {
+    if (!this.#table && !this.#refusedAs) this.#leftEarly(reason);
+    this.#settle();
+    this.#table?.lost();
+    this.#context.gone(this);
+    this.#resolveClosed(reason);
+  }
+
+  #leftEarly(reason: string): void {
+    if (reason.startsWith('protocol error')) this.#refuse('protocol', reason);
+    else if (!this.#auth?.offeredKey) this.#refuse('no-credentials', reason);
+  }
+
+  /** Called every second. */
+  tick(nowMs: number): void {
+    if (!this.#table || !this.#link.alive) return;
+    const { idleMs, keepaliveMs, keepaliveTries } = this.#context.limits;
+    if (idleMs > 0 && this.sessions === 0 && nowMs - this.#idleSinceMs >= idleMs) {
+      this.close('Idle too long.');
+      return;
+    }
+    if (keepaliveMs === 0) return;
+    if (this.#link.lastReceivedMs > this.#lastPingMs) this.#pings = 0;
+    if (nowMs - Math.max(this.#link.lastReceivedMs, this.#lastPingMs) < keepaliveMs) return;
+    if (this.#pings >= keepaliveTries) {
+      this.close('No answer.');
+      return;
+    }
+    this.#pings++;
+    this.#lastPingMs = nowMs;
+    this.#table.ping();
+  }
+}

@@ -1,0 +1,159 @@
+// Finds the recorder of this data directory or starts it. The recorder outlives the daemon on purpose: a
+// daemon that restarts connects to the living one and its sessions have no gap.
+import { spawn } from 'node:child_process';
+import { closeSync, constants, openSync } from 'node:fs';
+import { access, mkdir, open } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { RecorderClient } from './recorder-client.ts';
+import { RecorderError } from './recorder-error.ts';
+import { WIRE_HASH } from './wire.gen.ts';
+
+export interface StartOptions {
+  /** Path of the recorder program. */
+  readonly binary: string;
+  readonly socketPath: string;
+  readonly spoolDir: string;
+  /** Size of the kernel's ring: a power of two, at least a page. */
+  readonly ringBytes: number;
+  /** File that gets what the recorder prints. */
+  readonly log: string;
+  /** For all of it: connecting, loading the programs, the hello. */
+  readonly deadlineMs?: number;
+  /** Further arguments, such as --pin-dir. */
+  readonly args?: readonly string[];
+}
+
+const pollMs = 20;
+
+/** sun_path of unix(7), less its NUL. */
+const maxSocketPathBytes = 107;
+
+export async function startRecorder(options: StartOptions): Promise<RecorderClient> {
+  if (Buffer.byteLength(options.socketPath) > maxSocketPathBytes) {
+    throw new RecorderError(
+      `the socket path is longer than ${maxSocketPathBytes} bytes: ${options.socketPath}`,
+      {
+        kind: 'bad_input',
+        code: 'recorder_socket_path',
+        hint: 'choose a shorter data_dir',
+      },
+    );
+  }
+  const deadline = Date.now() + (options.deadlineMs ?? 30_000);
+  const living = await tryConnect(options.socketPath, deadline);
+  if (living?.hello.wireHash === WIRE_HASH) return living;
+  if (living) await retire(living, options.socketPath, deadline);
+  return spawnRecorder(options, deadline);
+}
+
+/** Undefined when nobody listens. A peer that listens but does not speak the protocol is an error. */
+async function tryConnect(socketPath: string, deadline: number): Promise<RecorderClient | undefined> {
+  try {
+    return await RecorderClient.connect({ socketPath, helloTimeoutMs: Math.max(1, deadline - Date.now()) });
+  } catch (error) {
+    if (error instanceof RecorderError && error.code === 'recorder_gone') return undefined;
+    throw error;
+  }
+}
+
+/** A recorder of another release gives way only when it watches nothing. */
+async function retire(old: RecorderClient, socketPath: string, deadline: number): Promise<void> {
+  try {
+    await old.shutdown();
+  } catch (error) {
+    if (error instanceof RecorderError && error.kind !== 'conflict') throw error;
+    throw new RecorderError('a recorder of another version still watches sessions', {
+      kind: 'conflict',
+      code: 'recorder_version_busy',
+      hint: `end its sessions, then start again (recorder pid ${old.hello.pid}, socket ${socketPath})`,
+      cause: error,
+    });
+  } finally {
+    old.close();
+  }
+  while (Date.now() < deadline) {
+    const still = await tryConnect(socketPath, deadline);
+    if (still === undefined) return;
+    still.close();
+    await delay(pollMs);
+  }
+  throw notReady('the recorder of another version did not exit in time');
+}
+
+async function spawnRecorder(options: StartOptions, deadline: number): Promise<RecorderClient> {
+  await access(options.binary, constants.X_OK).catch((cause: unknown) => {
+    throw new RecorderError(`the recorder program is missing: ${options.binary}`, {
+      kind: 'unavailable',
+      code: 'recorder_missing',
+      hint: 'build it with make',
+      cause,
+    });
+  });
+  await mkdir(options.spoolDir, { recursive: true, mode: 0o700 });
+  const exited = launch(options);
+  for (;;) {
+    const client = await tryConnect(options.socketPath, deadline);
+    if (client?.hello.wireHash === WIRE_HASH) return client;
+    if (client) {
+      client.close();
+      throw new RecorderError('the recorder program is of another version than this daemon', {
+        kind: 'conflict',
+        code: 'recorder_version',
+        hint: `build ${options.binary} again`,
+      });
+    }
+    const failure = await Promise.race([exited, delay(pollMs)]);
+    // One that found another already listening exits too: whoever listens then is as good.
+    if (failure !== undefined) {
+      const other = await tryConnect(options.socketPath, deadline);
+      if (other?.hello.wireHash === WIRE_HASH) return other;
+      other?.close();
+      throw notReady(`the recorder ended at once (${failure})`, await lastWords(options.log));
+    }
+    if (Date.now() > deadline) {
+      throw notReady('the recorder did not come up in time', await lastWords(options.log));
+    }
+  }
+}
+
+/** Own session, no descriptor of ours, so that no signal or hang-up of the daemon reaches it. */
+function launch(options: StartOptions): Promise<string> {
+  const log = openSync(options.log, 'a', 0o600);
+  const child = spawn(
+    options.binary,
+    [
+      ...['--socket', options.socketPath],
+      ...['--spool', options.spoolDir],
+      ...['--ring-bytes', String(options.ringBytes)],
+      ...(options.args ?? []),
+    ],
+    { detached: true, stdio: ['ignore', log, log], cwd: '/' },
+  );
+  closeSync(log);
+  child.unref();
+  return new Promise((resolve) => {
+    child.on('error', (error) => resolve(error.message));
+    child.on('exit', (code, signal) => resolve(signal ?? `exit ${code}`));
+  });
+}
+
+function notReady(message: string, log = ''): RecorderError {
+  return new RecorderError(log === '' ? message : `${message}: ${log}`, {
+    kind: 'unavailable',
+    code: 'recorder_failed',
+    hint: 'teleport doctor shows what this host is missing',
+  });
+}
+
+/** The end of the log, where a program that gave up said why. */
+async function lastWords(log: string): Promise<string> {
+  try {
+    await using file = await open(log);
+    const { size } = await file.stat();
+    const bytes = Buffer.alloc(Math.min(size, 2048));
+    await file.read(bytes, 0, bytes.length, size - bytes.length);
+    return bytes.toString('utf8').trim().split('\n').slice(-3).join('; ');
+  } catch {
+    return '';
+  }
+}

@@ -37,6 +37,12 @@ export interface SshClientOptions {
   readonly version?: string;
   readonly rekeyBytes?: number;
   readonly rekeyIntervalMs?: number;
+  /** Fewer than we know (algorithms.ts). */
+  readonly algorithms?: {
+    readonly kex?: readonly string[];
+    readonly cipher?: readonly string[];
+    readonly mac?: readonly string[];
+  };
 }
 
 export type ExitStatus =
@@ -63,6 +69,8 @@ export interface ClientSession {
 
 export interface SshClient {
   readonly serverVersion: string;
+  /** Names of what was negotiated first, e.g. for `-v`. */
+  readonly kex: string;
   readonly hostKey: HostKeyOffer;
   openSession(): Promise<ClientSession>;
   rekey(): Promise<void>;
@@ -71,7 +79,199 @@ export interface SshClient {
   readonly closed: Promise<string>;
 }
 
-/** Resolves when logged in; rejects with an AppError (`host-key-refused`, `login-refused`, `handshake-failed`...). */
-export async function connectSsh(_options: SshClientOptions): Promise<SshClient> {
-  throw new Error('not yet');
+const DEFAULT_TIMEOUT_MS = 20_000;
+const HOST_KEY_ALGORITHMS = SIGNATURE_ALGORITHMS.map(({ name }) => name);
+
+class Client implements SshClient, LinkHandler {
+  readonly closed: Promise<string>;
+  readonly loggedIn: Promise<void>;
+  readonly #options: SshClientOptions;
+  readonly #link: PacketLink;
+  readonly #resolveClosed: (reason: string) => void;
+  readonly #resolveLoggedIn: () => void;
+  readonly #rejectLoggedIn: (error: AppError) => void;
+  readonly #credentials: Credential[];
+  readonly #timer: NodeJS.Timeout;
+  #hostKey: HostKeyOffer | undefined;
+  #hostRefused = false;
+  #serverAlgorithms: readonly string[] | undefined;
+  #table: ChannelTable | undefined;
+  #rekeyed: (() => void)[] = [];
+
+  constructor(options: SshClientOptions) {
+    this.#options = options;
+    this.#credentials = options.keys.flatMap(credentialsOf);
+    const closed = Promise.withResolvers<string>();
+    this.closed = closed.promise;
+    this.#resolveClosed = closed.resolve;
+    const loggedIn = Promise.withResolvers<void>();
+    this.loggedIn = loggedIn.promise;
+    this.#resolveLoggedIn = loggedIn.resolve;
+    this.#rejectLoggedIn = loggedIn.reject;
+    this.#link = new PacketLink(
+      {
+        stream: options.stream,
+        server: false,
+        hostKeyAlgorithms: options.hostKeyAlgorithms ?? HOST_KEY_ALGORITHMS,
+        hostVerifier: (blob, decide) => this.#verifyHost(blob, decide),
+        version: options.version ?? 'Sallyport',
+        rekeyBytes: options.rekeyBytes ?? 2 ** 30,
+        rekeyIntervalMs: options.rekeyIntervalMs ?? 3_600_000,
+        ...(options.algorithms && { offer: options.algorithms }),
+      },
+      this,
+    );
+    this.#link.trusted = true; // the limit on early key exchanges protects servers
+    const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    this.#timer = setTimeout(() => {
+      this.#fail('ssh.timeout', `The server did not let us in within ${timeoutMs} ms.`);
+    }, timeoutMs);
+  }
+
+  get serverVersion(): string {
+    return this.#link.peerVersion;
+  }
+
+  get kex(): string {
+    return this.#link.negotiated?.kex ?? '';
+  }
+
+  get hostKey(): HostKeyOffer {
+    if (!this.#hostKey) throw new AppError('internal', 'ssh.no_host_key', 'There is no host key yet.');
+    return this.#hostKey;
+  }
+
+  async openSession(): Promise<ClientSession> {
+    const channel = await this.#table?.open('session');
+    if (!channel) throw new AppError('unavailable', 'ssh.no_session', 'The server opens no session.');
+    return new ClientChannelSession(channel);
+  }
+
+  rekey(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#rekeyed.push(resolve);
+    this.#link.rekey();
+    return promise;
+  }
+
+  close(): void {
+    this.#link.disconnect(DisconnectReason.byApplication, 'done');
+  }
+
+  #fail(code: string, message: string): void {
+    this.#rejectLoggedIn(new AppError('unavailable', code, message));
+    this.#link.disconnect(DisconnectReason.byApplication, 'giving up');
+  }
+
+  // ── host ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Runs in every key exchange; only the first asks, later ones must show the same key. */
+  #verifyHost(blob: Buffer, decide: (permitted: boolean) => void): boolean | undefined {
+    if (this.#hostKey) return this.#hostKey.blob.equals(blob);
+    const publicKey = plainKey(blob);
+    if (!publicKey) return this.#hostVerdict(false);
+    // Copied: the blob is a view into the packet.
+    this.#hostKey = { algorithm: this.#link.hostKeyAlgorithm, blob: Buffer.from(blob), publicKey };
+    try {
+      const verdict = this.#options.verifyHost(this.#hostKey);
+      if (typeof verdict === 'boolean') return this.#hostVerdict(verdict);
+      verdict
+        .catch(() => false)
+        .then((ok) => {
+          if (this.#link.alive) decide(this.#hostVerdict(ok === true));
+        });
+      return undefined;
+    } catch {
+      return this.#hostVerdict(false);
+    }
+  }
+
+  #hostVerdict(ok: boolean): boolean {
+    this.#hostRefused = !ok;
+    return ok;
+  }
+
+  // ── log-in ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  secured(): void {
+    this.#link.send(encode({ byte: Message.serviceRequest }, 'ssh-userauth'));
+  }
+
+  #logInMessage(type: number, payload: Buffer): void {
+    switch (type) {
+      case Message.extInfo:
+        this.#serverAlgorithms = signatureAlgorithms(payload);
+        return;
+      case Message.serviceAccept:
+      case Message.userauthFailure:
+        this.#tryNext();
+        return;
+      case Message.userauthSuccess:
+        clearTimeout(this.#timer);
+        this.#table = new ChannelTable(this.#link, {
+          wantsExtended: true,
+          open: () => ({ refuse: OpenFailure.administrativelyProhibited, text: 'not asked for' }),
+        });
+        this.#resolveLoggedIn();
+        return;
+      case Message.userauthBanner:
+        return;
+      default:
+        this.#link.unimplemented();
+    }
+  }
+
+  #tryNext(): void {
+    for (let credential = this.#credentials.shift(); credential; credential = this.#credentials.shift()) {
+      const request = logInRequest(
+        credential,
+        this.#options.login,
+        this.#link.sessionId,
+        this.#serverAlgorithms,
+      );
+      if (!request) continue;
+      this.#link.send(request);
+      return;
+    }
+    this.#rejectLoggedIn(
+      new AppError('denied', 'ssh.login_refused', 'The server refused every key we have.'),
+    );
+    this.#link.disconnect(DisconnectReason.noMoreAuthMethods, 'no more keys');
+  }
+
+  // ── the link ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  message(type: number, payload: Buffer): void {
+    if (!this.#table) this.#logInMessage(type, payload);
+    else if (type >= Message.globalRequest) this.#table.message(type, payload);
+    else if (type !== Message.userauthBanner && type !== Message.extInfo) this.#link.unimplemented();
+  }
+
+  drained(): void {
+    if (!this.#link.rekeying) for (const resolve of this.#rekeyed.splice(0)) resolve();
+    this.#table?.pump();
+  }
+
+  ended(reason: string): void {
+    clearTimeout(this.#timer);
+    this.#rejectLoggedIn(
+      this.#hostRefused
+        ? new AppError('denied', 'ssh.host_refused', 'The host key is not the one we trust.')
+        : new AppError('unavailable', 'ssh.connection_lost', `The connection ended: ${reason}.`),
+    );
+    this.#table?.lost();
+    for (const resolve of this.#rekeyed.splice(0)) resolve();
+    this.#resolveClosed(reason);
+  }
+}
+
+/**
+ * Resolves when logged in; rejects with an AppError: `ssh.host_refused`, `ssh.login_refused`, `ssh.timeout`,
+ * `ssh.connection_lost`. The stream is ours from here on, and closed in any case.
+ */
+export async function connectSsh(options: SshClientOptions): Promise<SshClient> {
+  await ready;
+  const client = new Client(options);
+  await client.loggedIn;
+  return client;
 }

@@ -31,7 +31,7 @@ export interface LinkOptions {
   readonly version: string;
   readonly rekeyBytes: number;
   readonly rekeyIntervalMs: number;
-  /** Tests only: other key exchanges, ciphers and MACs than we offer. */
+  /** Fewer than what algorithms.ts lists. */
   readonly offer?: {
     readonly kex?: readonly string[];
     readonly cipher?: readonly string[];
@@ -122,6 +122,11 @@ export class PacketLink {
     const id = this.#protocol._kex?.sessionID;
     if (!id) throw new Error('no key exchange yet');
     return id;
+  }
+
+  /** Also while the first key exchange still runs. */
+  get hostKeyAlgorithm(): string {
+    return this.#protocol._kex?.negotiated.serverHostKey ?? '';
   }
 
   get rekeying(): boolean {

@@ -50,7 +50,7 @@ export interface Protocol {
   cleanup(): void;
   /** Our KEXINIT while a key exchange is on its way, else undefined. */
   readonly _kexinit: Buffer | undefined;
-  readonly _kex: { readonly sessionID: Buffer | undefined } | undefined;
+  readonly _kex: { readonly sessionID: Buffer | undefined; readonly negotiated: Negotiated } | undefined;
   /** Packets waiting for the key exchange to end. */
   readonly _queue: readonly unknown[] | undefined;
   readonly _decipher: { readonly inSeqno: number } | undefined;

@@ -1,7 +1,17 @@
 // The SSH client: certificate or plain key log-in, host certificate check, sessions. For tsh, the proxy's web
 // terminal and reverse tunnels; tests use it against sshd.
 import type { Duplex, Readable } from 'node:stream';
+import { AppError } from '@sallyport/contracts/errors.ts';
+import { SIGNATURE_ALGORITHMS } from './algorithms.ts';
+import { ChannelTable } from './channel-table.ts';
+import { ClientChannelSession } from './client-session.ts';
+import { DisconnectReason, Message, OpenFailure } from './message.ts';
+import { type LinkHandler, PacketLink } from './packet-link.ts';
+import { plainKey } from './public-key.ts';
 import type { ChannelWriter, PtyRequest, WindowSize } from './session-channel.ts';
+import { ready } from './ssh2-protocol.ts';
+import { type Credential, credentialsOf, logInRequest, signatureAlgorithms } from './user-auth-client.ts';
+import { encode } from './wire.ts';
 
 export interface ClientKey {
   /** PKCS#8 PEM or OpenSSH private key text, not encrypted. */
@@ -271,7 +281,13 @@ class Client implements SshClient, LinkHandler {
  */
 export async function connectSsh(options: SshClientOptions): Promise<SshClient> {
   await ready;
-  const client = new Client(options);
-  await client.loggedIn;
-  return client;
+  try {
+    const client = new Client(options);
+    await client.loggedIn;
+    return client;
+  } catch (error) {
+    // Before log-in nobody else holds the stream; the link gives its goodbye a moment.
+    if (!options.stream.writableEnded) options.stream.destroy();
+    throw error;
+  }
 }

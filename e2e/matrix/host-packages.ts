@@ -34,8 +34,8 @@ export async function installHostPackages(): Promise<void> {
 
 async function isInstalled(name: string): Promise<boolean> {
   try {
-    const { stdout } = await runFile('dpkg-query', ['-W', '-f=${db:Status-Status}', name]);
-    return stdout === 'installed';
+    const { stdout } = await runFile('dpkg-query', ['-s', name]);
+    return /^Status: .* installed$/m.test(stdout);
   } catch {
     return false;
   }

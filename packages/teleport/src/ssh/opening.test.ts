@@ -64,7 +64,10 @@ for (const { name } of openingSteps) {
       (error) => error instanceof OpeningFailed && error.step === name && error.message === 'not today',
     );
     assert.equal(done.includes('go'), false);
-    assert.equal(done.length, openingSteps.findIndex((step) => step.name === name));
+    assert.equal(
+      done.length,
+      openingSteps.findIndex((step) => step.name === name),
+    );
   });
 }
 
@@ -78,5 +81,8 @@ test('best_effort goes on without the evidence, and says which step failed', asy
 
 test('best_effort does not start a session that has no leader', async () => {
   const { parts } = tracingParts({ launcher: new AppError('denied', 'x.y', 'PAM said no') });
-  await assert.rejects(openSession(parts, { recordSession: 'best_effort', degraded: () => {} }), OpeningFailed);
+  await assert.rejects(
+    openSession(parts, { recordSession: 'best_effort', degraded: () => {} }),
+    OpeningFailed,
+  );
 });

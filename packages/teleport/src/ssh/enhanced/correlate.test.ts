@@ -58,6 +58,7 @@ const exec: ExecEvent = {
   shm: false,
   pathPartial: false,
   cwdPartial: false,
+  envPartial: false,
   inode: 99n,
   device: 2049,
   mode: 0o100755,

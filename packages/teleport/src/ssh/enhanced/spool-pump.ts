@@ -1,0 +1,251 @@
+// Spool → audit log and recording, for one session. The spool is the truth and may run far ahead: the pump reads
+// as far as the recorder says, a batch at a time, and a batch counts once the log has it. A slow disk slows the
+// pump and nobody else; memory is one batch and one read window.
+import { access } from 'node:fs/promises';
+import { AppError } from '@sallyport/contracts/errors.ts';
+import type { AuditEvent, EventDraft } from '@sallyport/contracts/events/event.ts';
+import type { EventKind, KernelEvent, LostEvent, TotalsByKind } from '@sallyport/kernel/kernel-event.ts';
+import { type SpoolItem, SpoolReader } from '@sallyport/kernel/spool.ts';
+import type { AuditLog } from '../../audit/audit-log.ts';
+import { kernelEventUid, type SessionEmitter } from '../../audit/session-emitter.ts';
+import { fromKernel } from '../kernel-error.ts';
+import { Checkpoint, type LoggedByKind, nothingLogged } from './checkpoint.ts';
+import { correlate } from './correlate.ts';
+import type { Gate } from './gate.ts';
+import { KernelClock } from './kernel-clock.ts';
+import type { SeenRecords } from './seen-records.ts';
+import type { CorrelationContext, SessionBlocks } from './task-block.ts';
+
+export interface SpoolPumpOptions {
+  readonly spoolPath: string;
+  readonly checkpointPath: string;
+  readonly sid: string;
+  readonly blocks: SessionBlocks;
+  readonly emitter: SessionEmitter;
+  readonly log: AuditLog;
+  /** The session's recording takes each event after the log has it. Its failures are its owner's business. */
+  readonly record: (events: readonly AuditEvent[]) => Promise<void>;
+  readonly gate: Gate;
+  /** At recovery: what the log has already. */
+  readonly seen?: SeenRecords;
+  /** A declared loss came by, and is in the log. */
+  readonly onLost?: (event: LostEvent) => void;
+  /** The log refused a batch (which is kept and tried again), or the spool is damaged. */
+  readonly onTrouble?: (error: AppError) => void;
+}
+
+const batchEvents = 512;
+/** Batches a session may put through before another session's pump gets its turn. */
+const batchesPerTurn = 8;
+const retryMinMs = 100;
+const retryMaxMs = 5_000;
+
+interface Batch {
+  drafts: EventDraft[];
+  kinds: EventKind[];
+  lost: LostEvent[];
+  nextOffset: number;
+}
+
+export class SpoolPump {
+  readonly #options: SpoolPumpOptions;
+  #reader: SpoolReader | undefined;
+  #checkpoint: Checkpoint | undefined;
+  #context: CorrelationContext | undefined;
+  #logged: LoggedByKind = { ...nothingLogged };
+  #offset = 0;
+  #target = 0;
+  #running: Promise<void> | undefined;
+  readonly #stop = new AbortController();
+
+  constructor(options: SpoolPumpOptions) {
+    this.#options = options;
+  }
+
+  /** Records that are in the log, by kind. */
+  get logged(): Readonly<LoggedByKind> {
+    return this.#logged;
+  }
+
+  /** The spool may be read up to here. Returns at once. */
+  advance(spoolLength: number): void {
+    this.#target = Math.max(this.#target, spoolLength);
+    if (this.#offset < this.#target) this.#running ??= this.#run();
+  }
+
+  /** Resolves when everything up to there is in the log; after stop(), when the pump stands still. */
+  async drain(spoolLength: number): Promise<void> {
+    this.advance(spoolLength);
+    while (this.#running) await this.#running;
+  }
+
+  /** For a spool whose recorder is gone: everything the file holds. */
+  async drainWhole(): Promise<void> {
+    const reader = await this.#open();
+    if (reader) await this.drain(await reader.length());
+  }
+
+  async exists(): Promise<boolean> {
+    return await access(this.#options.spoolPath).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  /** What the last frame says; undefined when the recorder never wrote one. Reads the whole file. */
+  async totalsInSpool(): Promise<TotalsByKind | undefined> {
+    const reader = await this.#open();
+    if (!reader) return undefined;
+    for await (const item of reader.read()) {
+      if (item.type === 'event' && item.event.type === 'end') return item.event.totals;
+    }
+    return undefined;
+  }
+
+  /** Gives up what is waiting (it stays in the spool) and lets go of the files. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    while (this.#running) await this.#running;
+    await this.#reader?.close();
+    await this.#checkpoint?.close();
+    this.#reader = undefined;
+    this.#checkpoint = undefined;
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (this.#offset < this.#target && !this.#stop.signal.aborted) {
+        const before = this.#offset;
+        await this.#options.gate.run(() => this.#turn(this.#target));
+        // Nothing whole to read although more was promised: the file was cut. The totals will tell.
+        if (this.#offset === before) break;
+      }
+    } catch (thrown) {
+      this.#options.onTrouble?.(fromKernel(thrown));
+    } finally {
+      this.#running = undefined;
+    }
+  }
+
+  /** A few batches. */
+  async #turn(target: number): Promise<void> {
+    const reader = await this.#open();
+    if (!reader || !this.#context) return;
+    let batch = emptyBatch(this.#offset);
+    let batches = 0;
+    for await (const item of reader.read(this.#offset, target)) {
+      this.#take(item, batch, this.#context);
+      if (batch.drafts.length < batchEvents) continue;
+      await this.#put(batch);
+      batch = emptyBatch(this.#offset);
+      batches += 1;
+      if (batches === batchesPerTurn || this.#stop.signal.aborted) return;
+    }
+    if (batch.nextOffset > this.#offset) await this.#put(batch);
+  }
+
+  #take(item: SpoolItem, batch: Batch, context: CorrelationContext): void {
+    const offset = batch.nextOffset;
+    batch.nextOffset = item.nextOffset;
+    if (item.type !== 'event') {
+      this.#options.onTrouble?.(damaged(item));
+      return;
+    }
+    const { event } = item;
+    const draft = correlate(event, context);
+    if (draft === undefined) return;
+    if (event.type === 'lost') batch.lost.push(event);
+    const uid = recordUid(this.#options.sid, event, offset);
+    if (this.#isSeen(event, uid)) {
+      // In the log since before the crash: counted, not written again.
+      if (event.type !== 'lost') this.#logged[event.kind] += 1;
+      return;
+    }
+    batch.drafts.push({ ...draft, uid });
+    if (event.type !== 'lost') batch.kinds.push(event.kind);
+  }
+
+  #isSeen(event: KernelEvent, uid: string): boolean {
+    const { seen } = this.#options;
+    if (seen === undefined) return false;
+    return event.seq > 0 ? seen.has(event.seq) : seen.hasKey(uid);
+  }
+
+  async #put(batch: Batch): Promise<void> {
+    // Stamped in one go and handed over in the same turn: the order of `ei` is the order in the log.
+    const events = batch.drafts.map((draft) => this.#options.emitter.stamp(draft));
+    if (!(await this.#append(events))) return;
+    this.#offset = batch.nextOffset;
+    for (const kind of batch.kinds) this.#logged[kind] += 1;
+    await this.#options.record(events);
+    await this.#checkpoint?.write({ spoolOffset: this.#offset, logged: this.#logged });
+    for (const lost of batch.lost) this.#options.onLost?.(lost);
+  }
+
+  /** Tries until the log takes it. False: stopped first. */
+  async #append(events: readonly AuditEvent[]): Promise<boolean> {
+    let waitMs = retryMinMs;
+    while (!this.#stop.signal.aborted) {
+      try {
+        await this.#options.log.append(events);
+        return true;
+      } catch (thrown) {
+        this.#options.onTrouble?.(AppError.from(thrown));
+      }
+      await pause(waitMs, this.#stop.signal);
+      waitMs = Math.min(waitMs * 2, retryMaxMs);
+    }
+    return false;
+  }
+
+  /** undefined: there is no spool (yet). */
+  async #open(): Promise<SpoolReader | undefined> {
+    if (this.#reader) return this.#reader;
+    const reader = await SpoolReader.open(this.#options.spoolPath);
+    const first = await reader.read(reader.firstOffset).next();
+    if (first.done === true || first.value.type !== 'event' || first.value.event.type !== 'watch') {
+      await reader.close();
+      return undefined;
+    }
+    const { blocks } = this.#options;
+    this.#context = { blocks, clock: new KernelClock(first.value.event.realtimeOffsetNs) };
+    this.#checkpoint = await Checkpoint.open(this.#options.checkpointPath);
+    const found = this.#checkpoint.found;
+    this.#offset = Math.max(found?.spoolOffset ?? 0, reader.firstOffset);
+    this.#logged = { ...(found?.logged ?? nothingLogged) };
+    this.#reader = reader;
+    return reader;
+  }
+}
+
+function emptyBatch(nextOffset: number): Batch {
+  return { drafts: [], kinds: [], lost: [], nextOffset };
+}
+
+/**
+ * The same record makes the same id whenever it is read. The recorder's own records have no sequence number;
+ * their place in the spool, negative, stands for it.
+ */
+function recordUid(sid: string, event: KernelEvent, offset: number): string {
+  return kernelEventUid(sid, event.seq > 0 ? event.seq : -offset);
+}
+
+function damaged(item: Exclude<SpoolItem, { type: 'event' }>): AppError {
+  const what =
+    item.type === 'corruption'
+      ? `${item.skippedBytes} bytes at ${item.offset} are damaged (${item.reason})`
+      : `a record before ${item.nextOffset} cannot be read`;
+  return new AppError('internal', 'session.spool_damaged', `The session's spool: ${what}.`);
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener('abort', done);
+  });
+}

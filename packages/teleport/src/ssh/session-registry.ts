@@ -1,0 +1,86 @@
+// The sessions that live on this node: how many there may be, and who they are. Forgets a session when it is
+// over in the log, so that a lingering one still counts.
+import { AppError } from '@sallyport/contracts/errors.ts';
+import type { SessionFacts } from './session-facts.ts';
+
+export interface RegistryLimits {
+  readonly maxSessions: number;
+  /** Different users at a time. */
+  readonly maxUsers: number;
+}
+
+export interface LiveSession {
+  readonly facts: SessionFacts;
+  end(reason: AppError): void;
+  hangUp(message: string): void;
+}
+
+/** `maximum` goes into session.rejected. */
+export type Admission =
+  | { readonly ok: true }
+  | { readonly ok: false; readonly reason: string; readonly maximum: number };
+
+export class SessionRegistry {
+  readonly #limits: RegistryLimits;
+  readonly #sessions = new Map<string, LiveSession>();
+  #whenEmpty: (() => void)[] = [];
+
+  constructor(limits: RegistryLimits) {
+    this.#limits = limits;
+  }
+
+  get size(): number {
+    return this.#sessions.size;
+  }
+
+  /** Oldest first. */
+  list(): readonly SessionFacts[] {
+    return [...this.#sessions.values()].map((session) => session.facts);
+  }
+
+  admits(user: string): Admission {
+    const { maxSessions, maxUsers } = this.#limits;
+    if (this.#sessions.size >= maxSessions) {
+      return { ok: false, reason: 'The node has as many sessions as it may.', maximum: maxSessions };
+    }
+    const users = new Set(this.list().map((facts) => facts.user));
+    if (!users.has(user) && users.size >= maxUsers) {
+      return { ok: false, reason: 'The node has as many users as it may.', maximum: maxUsers };
+    }
+    return { ok: true };
+  }
+
+  add(session: LiveSession): void {
+    this.#sessions.set(session.facts.sid, session);
+  }
+
+  remove(sid: string): void {
+    this.#sessions.delete(sid);
+    if (this.#sessions.size > 0) return;
+    for (const resolve of this.#whenEmpty.splice(0)) resolve();
+  }
+
+  /** Rejects with `not_found` for a session that is over. */
+  end(sid: string, reason: AppError): void {
+    const session = this.#sessions.get(sid);
+    if (!session) throw new AppError('not_found', 'session.not_found', `There is no live session ${sid}.`);
+    session.end(reason);
+  }
+
+  hangUpAll(message: string): void {
+    for (const session of this.#sessions.values()) session.hangUp(message);
+  }
+
+  /** True when the last session is over before the deadline. */
+  async empty(deadlineMs: number): Promise<boolean> {
+    if (this.#sessions.size === 0) return true;
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    this.#whenEmpty.push(() => resolve(true));
+    const timer = setTimeout(() => resolve(false), deadlineMs);
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}

@@ -1,0 +1,348 @@
+// One session's life: opening, flow, leaving, lingering, closing. What each step means for the evidence is in
+// opening.ts and session-closing.ts; how bytes move is in terminal-flow.ts; the kernel's side in kernel-watch.ts.
+//
+// The channel closes when sshd's would. What the user left running goes on, watched: the session ends, for the
+// log, when the last of its tasks is gone.
+import { AppError } from '@sallyport/contracts/errors.ts';
+import { TerminalRecording } from '../recording/terminal-recording.ts';
+import type { SessionChannel } from '../ssh-transport/session-channel.ts';
+import { type Gap, KernelWatch } from './kernel-watch.ts';
+import type { Exit, LaunchedSession, PtyRequest, WindowSize } from './launch.ts';
+import { OpeningFailed, type OpeningParts, openSession, type StepName } from './opening.ts';
+import { closeSession } from './session-closing.ts';
+import { execEvent, leaveEvent, recordingFailedEvent, resizeEvent, startEvent } from './session-events.ts';
+import type { SessionFacts } from './session-facts.ts';
+import type { SessionHost } from './session-host.ts';
+import { forgetSession, writeJournal } from './session-journal.ts';
+import type { SessionRecord } from './session-record.ts';
+import { type ByteCounts, type FlowEnd, outputTail, passInput, passOutput } from './terminal-flow.ts';
+
+export interface SessionRequest {
+  readonly facts: SessionFacts;
+  readonly channel: SessionChannel;
+  readonly pty: PtyRequest | undefined;
+  readonly env: Readonly<Record<string, string>>;
+  readonly remoteHost: string;
+}
+
+/** Silence after the leader's exit that counts as the end of a terminal somebody else keeps open, ms. */
+const terminalTailMs = 500;
+
+export class Session {
+  readonly facts: SessionFacts;
+  readonly #host: SessionHost;
+  readonly #request: SessionRequest;
+  readonly #record: SessionRecord;
+  readonly #watch: KernelWatch | undefined;
+  readonly #counts: ByteCounts = { tx: 0, rx: 0 };
+  /** Resolves when the channel is gone. */
+  readonly #gone = Promise.withResolvers<void>();
+  #launched: LaunchedSession | undefined;
+  #pendingSize: WindowSize | undefined;
+  #announced = false;
+  /** Why we ended it, when we did. */
+  #ended: AppError | undefined;
+  readonly #broken = new Set<string>();
+
+  constructor(host: SessionHost, request: SessionRequest) {
+    this.facts = request.facts;
+    this.#host = host;
+    this.#request = request;
+    this.#record = host.record((which, error) => this.#recordBroken(which, error));
+    this.#watch = host.kernel && this.#makeWatch(host);
+  }
+
+  #makeWatch(host: SessionHost): KernelWatch | undefined {
+    if (!host.kernel) return undefined;
+    return new KernelWatch({
+      kernel: host.kernel,
+      facts: this.facts,
+      emitter: this.#record.emitter,
+      audit: host.audit,
+      record: (events) => this.#record.keep(events),
+      log: host.log,
+      onGap: (gap) => this.#gap(gap),
+    });
+  }
+
+  /** Resolves when session.end is durable (or the session never began, and nothing of it is left). Never rejects. */
+  async run(): Promise<void> {
+    try {
+      await openSession(this.#openingParts(), {
+        recordSession: this.facts.recordSession,
+        degraded: (step, error) => this.#degraded(step, error),
+      });
+    } catch (thrown) {
+      await this.#guarded(this.#notOpened(thrown));
+      return;
+    }
+    await this.#guarded(this.#live());
+  }
+
+  resize(size: WindowSize): void {
+    if (this.#request.pty === undefined) return;
+    this.#pendingSize = size;
+    if (!this.#launched || !this.#announced) return; // applied when it has been launched
+    this.#launched.resize(size);
+    void this.#record.emit(resizeEvent(this.facts, size));
+  }
+
+  signal(name: string): boolean {
+    return this.#launched?.signal(name) ?? false;
+  }
+
+  /** The channel is gone, whoever closed it. */
+  channelClosed(): void {
+    this.#gone.resolve();
+  }
+
+  /** Ends the session for a reason its user is told. What runs in it is killed. */
+  end(reason: AppError): void {
+    if (this.#ended) return;
+    this.#ended = reason;
+    this.#tell(`This session was ended: ${reason.message}`);
+    void this.#kill();
+  }
+
+  /** The node stops: the user is told and the terminal hangs up. What survives a hang-up lives on, watched. */
+  hangUp(message: string): void {
+    this.#tell(message);
+    this.#launched?.hangUp();
+    void this.#request.channel.close();
+  }
+
+  #openingParts(): OpeningParts {
+    const { spoolDir, bootId } = this.#host;
+    return {
+      journal: () => writeJournal(spoolDir, this.facts, bootId),
+      cgroup: async () => await this.#watch?.makeCgroup(),
+      launcher: () => this.#launch(),
+      watch: async () => {
+        if (this.#launched) await this.#watch?.watch(this.#launched);
+      },
+      announce: () => this.#announce(),
+      go: async () => await this.#launched?.go(),
+    };
+  }
+
+  async #launch(): Promise<void> {
+    const { env, remoteHost, pty } = this.#request;
+    this.#launched = await this.#host.launch({
+      launcher: this.#host.launcher,
+      login: this.facts.login,
+      command: this.facts.command,
+      env: { ...env, ...this.#connectionVariables() },
+      ...(pty === undefined ? {} : { pty: { ...pty, ...this.#pendingSize } }),
+      cgroupDir: this.#watch?.cgroupDir,
+      pamService: this.#host.pamService,
+      remoteHost,
+    });
+    for (const warning of this.#launched.warnings) this.#host.log.warn({ sid: this.facts.sid }, warning);
+  }
+
+  /** As sshd sets them: `client port server-port`, and the same with the server's address. */
+  #connectionVariables(): Record<string, string> {
+    const remote = splitAddress(this.facts.remoteAddr);
+    const local = splitAddress(this.facts.localAddr);
+    return {
+      SSH_CLIENT: `${remote.host} ${remote.port} ${local.port}`,
+      SSH_CONNECTION: `${remote.host} ${remote.port} ${local.host} ${local.port}`,
+    };
+  }
+
+  async #announce(): Promise<void> {
+    if (this.facts.recordingMode !== 'off') {
+      const { logDir, node } = this.#host;
+      const nextEi = () => this.#record.emitter.nextEi();
+      this.#record.open(
+        await TerminalRecording.create({ logDir, hostId: node.serverId, sid: this.facts.sid, nextEi }),
+      );
+    }
+    await this.#record.append(startEvent(this.facts));
+    this.#announced = true;
+    this.#watch?.release();
+  }
+
+  /** A step of the evidence failed and the role lets the session go on. */
+  #degraded(step: StepName, error: AppError): void {
+    const { log } = this.#host;
+    log.error({ err: error, sid: this.facts.sid, step }, 'a session goes on without being fully recorded');
+    this.#tell(`Warning: this session is not fully recorded: ${error.message}`);
+    const which = step === 'announce' ? 'audit' : 'enhanced';
+    void this.#record.emit(recordingFailedEvent(this.facts, which, error, 'continued'));
+  }
+
+  /** Nothing has been executed. The user learns why; nothing is left behind. */
+  async #notOpened(thrown: unknown): Promise<void> {
+    const error = AppError.from(thrown);
+    const step = thrown instanceof OpeningFailed ? thrown.step : 'go';
+    this.#host.log.error({ err: error, sid: this.facts.sid, step }, 'a session did not open');
+    this.#tell(error.hint === undefined ? error.message : `${error.message} ${error.hint}`);
+    this.#launched?.kill();
+    this.#request.channel.exit(notOpenedStatus);
+    await Promise.all([this.#request.channel.close(), this.#launched?.closed]);
+    if (step !== 'launcher' && step !== 'go') {
+      await this.#record.emit(recordingFailedEvent(this.facts, 'enhanced', error, 'refused'));
+    } else if (this.facts.command !== undefined) {
+      await this.#record.emit(execEvent(this.facts, notOpenedStatus, error.message));
+    }
+    if (this.#announced) {
+      await this.#watch?.kill();
+      return this.#close(false, error.message);
+    }
+    await this.#watch?.kill();
+    await this.#watch?.discard();
+    await this.#record.finish();
+    await forgetSession(this.#host.spoolDir, this.facts.sid);
+  }
+
+  async #live(): Promise<void> {
+    const launched = this.#launched;
+    if (!launched) return;
+    if (this.#pendingSize) launched.resize(this.#pendingSize);
+    if (this.#ended) await this.#kill(); // asked for while it was opening
+    const outputs = this.#startFlow(launched);
+    const leader = this.#followLeader(launched, outputs);
+    await this.#gone.promise;
+    this.#hangUpProcess(launched);
+    const [exit] = await Promise.all([leader, this.#record.emit(leaveEvent(this.facts))]);
+    if (this.facts.command !== undefined) await this.#record.emit(execOutcome(this.facts, exit));
+    await launched.closed;
+    this.#watch?.expectIdle();
+    await this.#watch?.whenIdle;
+    await this.#close(true, this.#ended?.message);
+  }
+
+  #startFlow(launched: LaunchedSession): Promise<FlowEnd>[] {
+    const { channel } = this.#request;
+    const record = (bytes: Buffer) => this.#recordOutput(bytes);
+    const input = launched.terminal?.input ?? launched.pipes?.stdin;
+    if (input) {
+      void passInput(channel.stdin, input, this.#counts).then(() => {
+        // A terminal has no end of input; a pipe has, and its reader waits for it.
+        if (launched.pipes) launched.pipes.stdin.end();
+      });
+    }
+    if (launched.terminal)
+      return [passOutput(launched.terminal.output, channel.stdout, record, this.#counts)];
+    if (!launched.pipes) return [];
+    return [
+      passOutput(launched.pipes.stdout, channel.stdout, record, this.#counts),
+      passOutput(launched.pipes.stderr, channel.stderr, record, this.#counts),
+    ];
+  }
+
+  /** False: the bytes are not recorded and must not be passed on. */
+  async #recordOutput(bytes: Buffer): Promise<boolean> {
+    return (await this.#record.print(bytes)) || this.facts.recordSession === 'best_effort';
+  }
+
+  /** Tells the client how its leader ended and closes the channel, when sshd would. */
+  async #followLeader(launched: LaunchedSession, outputs: Promise<FlowEnd>[]): Promise<Exit | AppError> {
+    const { channel } = this.#request;
+    const exit = await launched.exited.catch((thrown: unknown) => AppError.from(thrown));
+    // A terminal: first what it still holds. Pipes: the status goes out at once, and whoever holds their other
+    // end (a background task) keeps the channel open, as with sshd.
+    if (launched.terminal && outputs[0]) await outputTail(outputs[0], this.#counts, terminalTailMs);
+    tellExit(channel, exit);
+    if (launched.pipes) await Promise.race([Promise.all(outputs), this.#gone.promise]);
+    await channel.close();
+    return exit;
+  }
+
+  /** The client is gone. A terminal hangs up; a program writing into a pipe meets EPIPE. */
+  #hangUpProcess(launched: LaunchedSession): void {
+    launched.hangUp();
+    launched.terminal?.close();
+    launched.pipes?.stdin.destroy();
+    launched.pipes?.stdout.destroy();
+    launched.pipes?.stderr.destroy();
+  }
+
+  async #close(left: boolean, interrupted: string | undefined): Promise<void> {
+    await closeSession({
+      facts: this.facts,
+      record: this.#record,
+      watch: this.#watch,
+      spoolDir: this.#host.spoolDir,
+      counts: this.#counts,
+      left,
+      interrupted,
+    });
+  }
+
+  async #kill(): Promise<void> {
+    this.#launched?.kill();
+    await this.#watch?.kill();
+  }
+
+  /** Kernel evidence is missing, or will be. What follows is the role's decision. */
+  #gap(gap: Gap): void {
+    this.#host.log.error(
+      { err: gap.error, sid: this.facts.sid, gap: gap.kind },
+      'a gap in a session’s evidence',
+    );
+    // A declared loss is what a loss policy is for; a recorder that forgot the session, or a log that takes
+    // nothing, is a session that cannot be recorded.
+    const strict =
+      gap.kind === 'loss' ? this.facts.lossPolicy === 'strict' : this.facts.recordSession === 'strict';
+    this.#failed(gap.kind === 'log' ? 'audit' : 'enhanced', gap.error, strict);
+  }
+
+  #recordBroken(which: 'terminal' | 'audit', error: AppError): void {
+    this.#host.log.error({ err: error, sid: this.facts.sid }, `the ${which} record of a session broke`);
+    this.#failed(which, error, this.facts.recordSession === 'strict');
+  }
+
+  /** Once a kind of record: a full disk fails a thousand times a minute. */
+  #failed(which: 'terminal' | 'enhanced' | 'audit', error: AppError, strict: boolean): void {
+    const key = `${which}:${strict}`;
+    if (this.#broken.has(key)) return;
+    this.#broken.add(key);
+    const consequence = strict ? 'ended' : 'continued';
+    // Not awaited: the log may be what is broken; the queue holds it until it can be written.
+    void this.#host.emitLate(
+      this.#record.emitter,
+      recordingFailedEvent(this.facts, which, error, consequence),
+    );
+    if (strict) this.end(error);
+  }
+
+  #tell(message: string): void {
+    if (!this.#request.channel.isOpen) return;
+    void this.#request.channel.stderr.write(Buffer.from(`\r\n${message}\r\n`));
+  }
+
+  async #guarded(work: Promise<void>): Promise<void> {
+    try {
+      await work;
+    } catch (err) {
+      // Journal and spool are still there: recovery finishes what we could not.
+      this.#host.log.error(
+        { err, sid: this.facts.sid },
+        'a session could not be closed; left to the next start',
+      );
+      await this.#request.channel.close();
+    }
+  }
+}
+
+/** sshd's own status for a session it could not start is 255 at the client's; ours is told apart from a shell's. */
+const notOpenedStatus = 254;
+
+function tellExit(channel: SessionChannel, exit: Exit | AppError): void {
+  if (exit instanceof AppError) channel.exit(255);
+  else if ('code' in exit) channel.exit(exit.code);
+  else channel.exitSignal(exit.signal, exit.coreDumped, '');
+}
+
+function execOutcome(facts: SessionFacts, exit: Exit | AppError) {
+  if (exit instanceof AppError) return execEvent(facts, undefined, exit.message);
+  if ('signal' in exit) return execEvent(facts, undefined, `ended by SIG${exit.signal}`);
+  return exit.code === 0 ? execEvent(facts, 0) : execEvent(facts, exit.code, `exit status ${exit.code}`);
+}
+
+function splitAddress(address: string): { host: string; port: string } {
+  const colon = address.lastIndexOf(':');
+  return { host: address.slice(0, colon).replace(/^\[|\]$/g, ''), port: address.slice(colon + 1) };
+}

@@ -1,0 +1,85 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
+import { eventually } from './host.fixture.ts';
+
+export const noSshd = existsSync('/usr/sbin/sshd') ? false : 'needs OpenSSH sshd to compare with';
+
+/** A real OpenSSH server on loopback with keys of its own: the witness of what a log-in looks like here. */
+export class RealSshd {
+  readonly port: number;
+  readonly #dir: string;
+  readonly #server: ChildProcess;
+
+  private constructor(port: number, dir: string, server: ChildProcess) {
+    this.port = port;
+    this.#dir = dir;
+    this.#server = server;
+  }
+
+  static async start(): Promise<RealSshd> {
+    const dir = mkdtempSync('/tmp/sallyport-sshd-');
+    chmodSync(dir, 0o755); // sshd reads authorized_keys as the user
+    for (const key of ['host', 'user'])
+      execFileSync('ssh-keygen', ['-qt', 'ed25519', '-N', '', '-f', join(dir, key)]);
+    execFileSync('cp', [join(dir, 'user.pub'), join(dir, 'authorized')]);
+    const port = await freePort();
+    writeFileSync(join(dir, 'config'), config(dir, port));
+    mkdirSync('/run/sshd', { recursive: true, mode: 0o755 });
+    // Node raises its soft limit of open files, which sshd would pass on; init systems start it with 1024.
+    const start = `ulimit -Sn 1024; exec /usr/sbin/sshd -D -e -f ${dir}/config`;
+    const server = spawn('/bin/sh', ['-c', start], { cwd: '/', env: {}, stdio: 'ignore' });
+    const sshd = new RealSshd(port, dir, server);
+    await eventually('sshd listens', () => accepts(port));
+    return sshd;
+  }
+
+  /** What `ssh` prints. With a terminal its input is typed, without one it is read by the command. */
+  run(login: string, args: readonly string[], options: { tty: boolean; input?: string }): string {
+    const ssh = [
+      ...['-F', 'none', '-i', join(this.#dir, 'user'), '-p', String(this.port), '-l', login],
+      ...['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'LogLevel=ERROR'],
+      ...['-o', 'SendEnv=LANG', options.tty ? '-tt' : '-T', '127.0.0.1', ...args],
+    ];
+    const env = { PATH: '/usr/bin:/bin', LANG: 'C.UTF-8', TERM: 'xterm' };
+    return execFileSync('ssh', ssh, { env, input: options.input ?? '', timeout: 20_000 }).toString();
+  }
+
+  stop(): void {
+    this.#server.kill();
+    rmSync(this.#dir, { recursive: true });
+  }
+}
+
+function config(dir: string, port: number): string {
+  return `ListenAddress 127.0.0.1
+Port ${port}
+HostKey ${dir}/host
+PidFile none
+AuthorizedKeysFile ${dir}/authorized
+StrictModes no
+PermitRootLogin yes
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM yes
+PrintMotd no
+AcceptEnv LANG LC_*
+`;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return typeof address === 'object' && address ? address.port : 0;
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+    socket.once('connect', () => socket.destroy());
+  });
+}

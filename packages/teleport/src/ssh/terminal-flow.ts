@@ -1,0 +1,82 @@
+// Bytes between a session's process and its channel. Output is recorded first and passed on second: what the
+// user saw is in the recording, whatever dies in between. One chunk is under way in each direction: a client
+// that does not read stops the program that writes, and the other way round.
+import type { Readable, Writable } from 'node:stream';
+import type { ChannelWriter } from '../ssh-transport/session-channel.ts';
+
+/** Payload bytes of the channel: `tx` to the client, `rx` from it. */
+export interface ByteCounts {
+  tx: number;
+  rx: number;
+}
+
+/** Resolves once the bytes are recorded. Resolves false when they must not be passed on. */
+export type RecordOutput = (bytes: Buffer) => Promise<boolean>;
+
+/** Why a direction ended: the source has no more, the channel is gone, or recording forbade to go on. */
+export type FlowEnd = 'ended' | 'closed' | 'forbidden';
+
+export async function passOutput(
+  source: Readable,
+  writer: ChannelWriter,
+  record: RecordOutput,
+  counts: ByteCounts,
+): Promise<FlowEnd> {
+  try {
+    for await (const chunk of source as AsyncIterable<Buffer>) {
+      if (!(await record(chunk))) return 'forbidden';
+      if (!(await writer.write(chunk))) return 'closed';
+      counts.tx += chunk.length;
+    }
+  } catch {
+    // The descriptor was destroyed under us (the session was ended), or the terminal hung up.
+  }
+  return 'ended';
+}
+
+/**
+ * Resolves at the client's EOF, or when the channel is gone. What comes after the process closed its input is
+ * read and dropped, so that the client's window never stalls.
+ */
+export async function passInput(source: Readable, sink: Writable, counts: ByteCounts): Promise<void> {
+  // EPIPE: the program does not read any more; its exit says what there is to say.
+  sink.on('error', () => {});
+  try {
+    for await (const chunk of source as AsyncIterable<Buffer>) {
+      counts.rx += chunk.length;
+      if (sink.writable && !sink.write(chunk)) await writable(sink);
+    }
+  } catch {
+    // The channel broke: the same as its end.
+  }
+}
+
+function writable(sink: Writable): Promise<void> {
+  if (sink.destroyed || sink.writableEnded) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = () => {
+      sink.off('drain', done).off('close', done).off('error', done);
+      resolve();
+    };
+    sink.once('drain', done).once('close', done).once('error', done);
+  });
+}
+
+/**
+ * After a terminal's leader has ended, its output ends by itself: the kernel hangs the terminal up. Should a
+ * process elsewhere keep it alive all the same, `silenceMs` without a byte is the end, as nobody can tell more.
+ */
+export async function outputTail(
+  output: Promise<FlowEnd>,
+  counts: ByteCounts,
+  silenceMs: number,
+): Promise<void> {
+  let over = false;
+  const ended = output.then(() => {
+    over = true;
+  });
+  for (let before = -1; !over && before !== counts.tx; ) {
+    before = counts.tx;
+    await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, silenceMs))]);
+  }
+}

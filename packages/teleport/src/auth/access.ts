@@ -1,9 +1,23 @@
 // The access decision: a pure function of roles, traits, the login asked for and the node. No I/O, no clock.
-import type { LossPolicy, RecordedKind, RecordSession } from '../ca/identity.ts';
+import {
+  type LossPolicy,
+  lossPolicies,
+  type RecordedKind,
+  type RecordSession,
+  recordedKinds,
+} from '../ca/identity.ts';
+import type { LabelSelector, Role, RoleConditions } from './role.ts';
 
 /** The node a session is asked of, as far as roles can see it. */
 export interface AccessNode {
   readonly labels: Readonly<Record<string, string>>;
+}
+
+export interface AccessQuestion {
+  readonly roles: readonly Role[];
+  readonly traits: Readonly<Record<string, readonly string[]>>;
+  readonly login: string;
+  readonly node: AccessNode;
 }
 
 export type AccessDecision =
@@ -13,6 +27,7 @@ export type AccessDecision =
       readonly grantedBy: readonly string[];
       /** Union over all the user's roles; where none says anything, command + network. */
       readonly kinds: readonly RecordedKind[];
+      /** The strictest of all the user's roles. */
       readonly lossPolicy: LossPolicy;
       readonly recordSession: RecordSession;
       /** The smallest of the roles' limits. */
@@ -20,3 +35,126 @@ export type AccessDecision =
       readonly portForwarding: boolean;
     }
   | { readonly ok: false; readonly reason: string };
+
+/** How sessions of somebody with these roles are kept, whatever the node. */
+export interface RecordingOptions {
+  readonly kinds: readonly RecordedKind[];
+  readonly lossPolicy: LossPolicy;
+  readonly recordSession: RecordSession;
+  readonly maxSessionTtlMs: number | undefined;
+  readonly portForwarding: boolean;
+}
+
+const defaultKinds: readonly RecordedKind[] = ['command', 'network'];
+
+/**
+ * One role that denies outweighs all that allow; allow needs login and labels in the same role. The order of
+ * roles means nothing. `root` of a role cannot be combined with the labels of another.
+ */
+export function decideAccess({ roles, traits, login, node }: AccessQuestion): AccessDecision {
+  if (roles.length === 0) return { ok: false, reason: 'the user has no role' };
+  const denying = names(roles.filter((role) => denies(role.deny, traits, login, node)));
+  if (denying.length > 0) return { ok: false, reason: `denied by role ${denying.join(', ')}` };
+  const granting = names(roles.filter((role) => allows(role.allow, traits, login, node)));
+  if (granting.length > 0) return { ok: true, grantedBy: granting, ...recordingOptions(roles) };
+  const knownLogin = roles.some((role) => expandLogins(role.allow.logins, traits).includes(login));
+  const all = names(roles).join(', ');
+  const what = knownLogin ? `login "${login}" on this node` : `login "${login}"`;
+  return { ok: false, reason: `no role allows ${what} (roles: ${all})` };
+}
+
+/**
+ * Options join over all roles of the user, not over the granting ones only: a role that asks for more evidence
+ * asks for it wherever the user goes.
+ */
+export function recordingOptions(roles: readonly Role[]): RecordingOptions {
+  const options = roles.map((role) => role.options);
+  const stated = options.flatMap(({ enhancedRecording }) => (enhancedRecording ? [enhancedRecording] : []));
+  const union = stated.length === 0 ? defaultKinds : stated.flat();
+  const limits = options.flatMap(({ maxSessionTtlMs }) => maxSessionTtlMs ?? []);
+  return {
+    kinds: recordedKinds.filter((kind) => union.includes(kind)),
+    lossPolicy: strictest(options.flatMap(({ lossPolicy }) => lossPolicy ?? [])),
+    recordSession: joinRecordSession(options.map(({ recordSession }) => recordSession)),
+    maxSessionTtlMs: limits.length === 0 ? undefined : Math.min(...limits),
+    // Unless somebody says so, a session forwards nothing: what goes through a tunnel is not recorded.
+    portForwarding: options.some(({ portForwarding }) => portForwarding === true),
+  };
+}
+
+/** Every login the roles give this user, sorted: the principals of a certificate. */
+export function allowedLogins(roles: readonly Role[], traits: AccessQuestion['traits']): string[] {
+  const denied = new Set(
+    roles.flatMap((role) => (selectsEverything(role.deny) ? expandLogins(role.deny.logins, traits) : [])),
+  );
+  if (denied.has('*')) return [];
+  const granted = roles.flatMap((role) => expandLogins(role.allow.logins, traits));
+  return [...new Set(granted)].filter((login) => login !== '*' && !denied.has(login)).sort();
+}
+
+/** A deny that is not tied to particular nodes can be carried out when the certificate is made. */
+function selectsEverything({ nodeLabels }: RoleConditions): boolean {
+  return Object.keys(nodeLabels).length === 0 || nodeLabels['*']?.includes('*') === true;
+}
+
+function allows(
+  allow: RoleConditions,
+  traits: AccessQuestion['traits'],
+  login: string,
+  node: AccessNode,
+): boolean {
+  // `*` is no login an allow can give: it would make every account of the host a matter of one character.
+  return (
+    login !== '*' && expandLogins(allow.logins, traits).includes(login) && selects(allow.nodeLabels, node)
+  );
+}
+
+/** A deny with logins only holds on every node; with labels only, for every login. */
+function denies(
+  deny: RoleConditions,
+  traits: AccessQuestion['traits'],
+  login: string,
+  node: AccessNode,
+): boolean {
+  const hasLogins = deny.logins.length > 0;
+  const hasLabels = Object.keys(deny.nodeLabels).length > 0;
+  if (!hasLogins && !hasLabels) return false;
+  const logins = expandLogins(deny.logins, traits);
+  const loginHit = !hasLogins || logins.includes(login) || logins.includes('*');
+  return loginHit && (!hasLabels || selects(deny.nodeLabels, node));
+}
+
+/** Every key must match. An empty selector selects nothing: access is said, not left out. */
+function selects(selector: LabelSelector, node: AccessNode): boolean {
+  const entries = Object.entries(selector);
+  return entries.length > 0 && entries.every(([key, values]) => labelMatches(key, values, node.labels));
+}
+
+function labelMatches(key: string, values: readonly string[], labels: AccessNode['labels']): boolean {
+  if (key === '*') return values.includes('*');
+  if (!Object.hasOwn(labels, key)) return false;
+  return values.includes('*') || values.includes(labels[key] ?? '');
+}
+
+/** `{{internal.logins}}` (and `{{traits.x}}`-like forms) stand for the user's own lists. */
+function expandLogins(logins: readonly string[], traits: AccessQuestion['traits']): string[] {
+  return logins.flatMap((login) => {
+    const trait = /^\{\{\s*(?:internal|external)\.([A-Za-z0-9_-]+)\s*\}\}$/.exec(login)?.[1];
+    if (trait === undefined) return [login];
+    return Object.hasOwn(traits, trait) ? (traits[trait] ?? []).filter((value) => value !== '*') : [];
+  });
+}
+
+function strictest(policies: readonly LossPolicy[]): LossPolicy {
+  const ranks = policies.map((policy) => lossPolicies.indexOf(policy));
+  return lossPolicies[Math.max(0, ...ranks)] ?? 'strict';
+}
+
+/** best_effort only when a role says so and none says strict; silence means strict. */
+function joinRecordSession(said: readonly (RecordSession | undefined)[]): RecordSession {
+  return said.includes('best_effort') && !said.includes('strict') ? 'best_effort' : 'strict';
+}
+
+function names(roles: readonly Role[]): string[] {
+  return roles.map((role) => role.name).sort();
+}

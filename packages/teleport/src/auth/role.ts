@@ -1,7 +1,7 @@
 // A role: what it allows, what it denies, and how its sessions are recorded. Pure data.
 import type { LossPolicy, RecordedKind, RecordSession } from '../ca/identity.ts';
 
-/** Label selector: every key must match; `'*'` as key or value matches anything. An empty selector matches nothing. */
+/** Every key must match; `*` as key (with `*`) or as value matches anything. An empty selector matches nothing. */
 export type LabelSelector = Readonly<Record<string, readonly string[]>>;
 
 export interface RoleConditions {
@@ -28,3 +28,13 @@ export interface Role {
   readonly deny: RoleConditions;
   readonly options: RoleOptions;
 }
+
+const nothing: RoleConditions = { logins: [], nodeLabels: {} };
+
+/** There without being created, as long as nobody stores a role of that name: every node, the user's own logins. */
+export const accessRole: Role = {
+  name: 'access',
+  allow: { logins: ['{{internal.logins}}'], nodeLabels: { '*': ['*'] } },
+  deny: nothing,
+  options: {},
+};

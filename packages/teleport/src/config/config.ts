@@ -106,7 +106,7 @@ export interface ProxyServiceConfig {
 
 /** Something accepted that the operator should know about. Never silent: the daemon logs each at start. */
 export interface ConfigWarning {
-  readonly code: 'both_upstreams' | 'not_in_effect' | 'deprecated' | 'ring_floor';
+  readonly code: 'both_upstreams' | 'not_in_effect';
   /** Dotted path of the key. */
   readonly key: string;
   readonly message: string;

@@ -138,7 +138,7 @@ const mistakes: [what: string, yaml: string, ...expected: string[]][] = [
   [
     'text for a number',
     'ssh_service:\n  enhanced_recording: {disk_buffer_size: many}',
-    'f:2:41: ssh_service.enhanced_recording.disk_buffer_size must be a whole number, not "many"',
+    'f:2:42: ssh_service.enhanced_recording.disk_buffer_size must be a whole number, not "many"',
   ],
   [
     'an unknown word',

@@ -26,7 +26,7 @@ export function loadConfig(text: string, source = 'teleport.yaml'): LoadedConfig
   reader.finish();
   return {
     config: deepFreeze(toConfig(raw)),
-    warnings: [...reader.warnings, ...wholeFileWarnings(raw, reader)],
+    warnings: [...inFileOrder(reader.warnings), ...wholeFileWarnings(raw, reader)],
   };
 }
 
@@ -96,6 +96,10 @@ function wholeFileWarnings(raw: Raw, reader: YamlReader): ConfigWarning[] {
   if (!raw.proxy_service.enabled || reader.given.has('proxy_service.enabled')) return [];
   const message = 'proxy_service is on by default, but not yet in effect in this version';
   return [{ code: 'not_in_effect', key: 'proxy_service', message }];
+}
+
+function inFileOrder(warnings: readonly ConfigWarning[]): ConfigWarning[] {
+  return [...warnings].sort((a, b) => (a.line ?? 0) - (b.line ?? 0));
 }
 
 function toConfig(raw: Raw): Config {

@@ -10,7 +10,7 @@ type Pinned<Name extends string, Code extends string> = {
 
 /** The schema of one event. Strict: a misspelt field is an error where events are made (see parse.ts for reading). */
 export type EventSchema<Name extends string, Code extends string, Shape extends z.ZodRawShape> = z.ZodObject<
-  Pinned<Name, Code> & Shape,
+  Omit<Pinned<Name, Code>, keyof Shape> & Shape,
   z.core.$strict
 >;
 

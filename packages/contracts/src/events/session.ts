@@ -1,6 +1,6 @@
 // A session's life: start, people coming and going, size, end, and what became of its recording.
 import { z } from 'zod';
-import { connection, instant, meta, server, session, user } from './blocks.ts';
+import { connection, instant, server, session, user } from './blocks.ts';
 import { define } from './event-kind.ts';
 import { because, count, shown, where, who } from './phrase.ts';
 
@@ -144,7 +144,6 @@ export const sessionRejected = define(
     ...user,
     ...server,
     ...connection,
-    ei: meta.ei,
     reason: z.string().optional(),
     maximum: z.int().nonnegative().optional(),
   },

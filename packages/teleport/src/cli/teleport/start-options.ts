@@ -1,0 +1,13 @@
+// What `teleport start` was asked to do, after flags and file became one configuration.
+import type { Config, ConfigWarning } from '../../config/config.ts';
+
+export interface StartOptions {
+  /** File and flags together; frozen. */
+  readonly config: Config;
+  /** To be logged at start, each; never silent. */
+  readonly warnings: readonly ConfigWarning[];
+  /** The file it came from; `undefined`: defaults only. */
+  readonly configPath: string | undefined;
+  /** --insecure: development only. */
+  readonly insecure: boolean;
+}

@@ -56,5 +56,9 @@ ANCHOR(struct, session)
 ANCHOR(struct, lineage)
 ANCHOR(struct, exec_attempt)
 ANCHOR(struct, connection)
+ANCHOR(struct, connect_attempt)
+ANCHOR(enum, session_state)
+ANCHOR(enum, lineage_flags)
+ANCHOR(enum, sweep_operation)
 
 #endif

@@ -10,21 +10,24 @@
 
 #define MAX_SESSIONS 4096        /* power of 2: the low bits of a session reference are its slot */
 #define MAX_LINEAGE 65536        /* processes in all sessions */
-#define MAX_CONNECTIONS 32768    /* TCP connections of sessions, open or on their way */
-#define MAX_ATTEMPTS 8192        /* threads inside execve or connect at one time */
+#define MAX_CONNECTING 4096      /* TCP connections of sessions on their way */
+#define MAX_CONNECTED 16384      /* and open */
+#define MAX_EXEC_ATTEMPTS 2048   /* threads searching through PATH at one time */
+#define MAX_CONNECT_ATTEMPTS 4096 /* threads inside connect() at one time */
 #define ATTEMPT_PATH 256
 
 /* The one global: programs read it without a map look-up, the recorder through mmap. */
 struct host {
+	__u8 wire_hash[32];      /* first, so that a recorder of any version finds it */
 	__u32 active;            /* sessions watched; 0 sends every hook home at once */
 	__u32 cgroup_levels;     /* bit n: some session's cgroup lies n levels below the root */
 	__u64 mount_ns;          /* addresses of the recorder's own, to tell who lives elsewhere */
 	__u64 root_dentry;
 	__u64 root_mount;
 	__u64 user_ns;
-	__u32 sweep_age_ms;
-	__u32 reserved;
 };
+
+enum sweep_operation { SWEEP_HOST = 1, SWEEP_CONNECTION = 2, SWEEP_EXEC_ATTEMPT = 3 };
 
 enum session_state { SESSION_FREE = 0, SESSION_LIVE = 1, SESSION_ENDED = 2 };
 
@@ -40,14 +43,15 @@ struct session {
 	__u64 realtime_offset;
 	__u32 policy;
 	__u32 supervisor_pid;
-	__u64 reserved0[6];
+	__u64 reserved0[7];
 	/* counters: the kernel's own cache lines */
 	__u64 seq;
 	__u64 emitted[KIND_COUNT];
 	__u64 lost[KIND_COUNT];
 	__u64 lineage_lost;      /* part of lost[KIND_META] */
 	__u64 live_tasks;        /* processes; goes below 0 never */
-	__u64 reserved1[5];
+	__u64 spool_lost[KIND_COUNT]; /* the recorder's: read from the ring, not written to disk */
+	__u64 reserved1[1];
 };
 
 enum lineage_flags { LINEAGE_SUPERVISOR = 1, LINEAGE_EXEC_ATTEMPT = 2 };
@@ -73,9 +77,17 @@ struct exec_attempt {
 
 /* Key: address of the struct sock. */
 struct connection {
-	struct record_connect record; /* as it was when connect() was called: later transitions run in softirq */
+	struct record_connect record; /* as connect() was called: later transitions run in softirq, of whomever */
 	__u64 started;
 	__u64 established;       /* ktime; 0: not yet */
+};
+
+/* Key: pid_tgid. Between the kernel's own copy of the address and connect() coming back. */
+struct connect_attempt {
+	struct record_connect record;
+	__u64 sock;              /* 0: SYN_SENT not reached */
+	__u32 early;             /* closed again inside connect(): its errno is the outcome */
+	__u32 reported;
 };
 
 #endif

@@ -271,7 +271,7 @@ struct spool_frame {
  * ---- control socket: stream, root only. Frames: struct control_frame, then the body. ----
  * A request is answered by a frame with the same id; id 0 is a notification.
  */
-#define CONTROL_MAX_BODY 65536
+#define CONTROL_MAX_BODY 262144    /* a list of MAX_SESSIONS; what a client sends is far below */
 
 enum loss_policy { POLICY_BEST_EFFORT = 0, POLICY_THROTTLE = 1, POLICY_STRICT = 2 };
 

@@ -122,6 +122,8 @@ function launch(options: StartOptions): Promise<string> {
   const child = spawn(
     options.binary,
     [
+      // Node makes it a session leader already, and learns of an early exit.
+      '--foreground',
       ...['--socket', options.socketPath],
       ...['--spool', options.spoolDir],
       ...['--ring-bytes', String(options.ringBytes)],

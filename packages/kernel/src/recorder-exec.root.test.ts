@@ -1,0 +1,218 @@
+// Commands of a session, seen by the real recorder on the real kernel.
+import assert from 'node:assert/strict';
+import { realpathSync } from 'node:fs';
+import { chmod, copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { ExecEvent, KernelEvent } from './kernel-event.ts';
+import { KernelHost, ofType, program, skip } from './kernel-host.fixture.ts';
+
+const sh = realpathSync('/bin/sh');
+
+/** argv of every exec, one string each. */
+const commands = (events: readonly KernelEvent[]) =>
+  ofType(events, 'exec').map((event) => event.argv.map((a) => a.toString('latin1')).join(' '));
+const execOf = (events: readonly KernelEvent[], argv: string): ExecEvent => {
+  const found = ofType(events, 'exec').find((event) => event.argv.join(' ') === argv);
+  assert.ok(found, `no exec of ${argv} in ${commands(events).join(' | ')}`);
+  return found;
+};
+
+describe('commands', { skip }, () => {
+  let host: KernelHost;
+  let dir = '';
+  before(async () => {
+    host = await KernelHost.start();
+    dir = realpathSync(await mkdtemp(join(tmpdir(), 'exec-root-')));
+  });
+  after(async () => {
+    await host?.stop();
+    await rm(dir, { recursive: true, force: true });
+  });
+
+  test('the leader’s own exec comes first, with argv, exe, cwd and ids', async (t) => {
+    const { events, session } = await host.record(t, ['/bin/sh', '-c', 'true "$@"', 'x', 'a b', ''], {
+      cwd: '/usr/lib',
+    });
+    const first = events.find((event) => event.seq > 0);
+    assert.ok(first?.type === 'exec');
+    assert.deepEqual(first.argv.map(String), ['/bin/sh', '-c', 'true "$@"', 'x', 'a b', '']);
+    assert.equal(String(first.path), '/bin/sh');
+    assert.equal(String(first.exe), sh);
+    assert.equal(String(first.cwd), '/usr/lib');
+    assert.equal(first.seq, 1);
+    assert.equal(first.pid, session.request.leaderPid);
+    assert.equal(first.ppid, process.pid);
+    assert.equal(first.uid, 0);
+    assert.equal(first.auditSessionId, session.request.auditSessionId);
+    assert.equal(first.cgroupId, session.request.cgroupId);
+    assert.equal(first.argvState, 'exact');
+    assert.equal(String(first.comm), 'sh');
+  });
+
+  test('the watch tells how to turn kernel time into wall time', async (t) => {
+    const begun = BigInt(Date.now()) * 1_000_000n;
+    const { events } = await host.record(t, ['/bin/true']);
+    const [watch] = ofType(events, 'watch');
+    const [exec] = ofType(events, 'exec');
+    assert.ok(watch && exec);
+    const at = exec.ktime + watch.realtimeOffsetNs;
+    assert.ok(at > begun - 50_000_000n && at < begun + 10_000_000_000n, `${at} is not near ${begun}`);
+  });
+
+  test('what base64 hides is seen as it runs', async (t) => {
+    const hidden = Buffer.from('/bin/echo found me').toString('base64');
+    const { events, stdout } = await host.record(t, ['/bin/sh', '-c', `echo ${hidden} | base64 -d | sh`]);
+    assert.equal(stdout, 'found me\n');
+    assert.deepEqual(
+      commands(events)
+        .filter((c) => /base64 -d|^sh$|echo found/.test(c) && !c.startsWith('/bin/sh'))
+        .sort(),
+      ['/bin/echo found me', 'base64 -d', 'sh'],
+    );
+  });
+
+  test('a script is recorded with its interpreter, and its inner commands too', async (t) => {
+    const script = join(dir, 'script');
+    await writeFile(script, '#!/bin/sh -u\n/bin/true inner one\n/bin/false inner two\n');
+    await chmod(script, 0o755);
+    const { events } = await host.record(t, [script, 'argument']);
+    const run = execOf(events, `/bin/sh -u ${script} argument`);
+    assert.equal(String(run.path), script);
+    assert.equal(String(run.interpreter), '/bin/sh');
+    assert.equal(String(run.exe), sh);
+    execOf(events, '/bin/true inner one');
+    execOf(events, '/bin/false inner two');
+  });
+
+  test('arguments keep their bytes: newline, escape, invalid UTF-8', async (t) => {
+    const { events } = await host.record(t, [
+      '/bin/sh',
+      '-c',
+      `/bin/true "$(printf 'a\\nb\\033[2J\\377\\376')"`,
+    ]);
+    const inner = ofType(events, 'exec').find((event) => String(event.exe).endsWith('/true'));
+    assert.equal(inner?.argv[1]?.toString('latin1'), 'a\nb\x1b[2J\xff\xfe');
+  });
+
+  test('a long argv is exact up to its limit and says n of m beyond', async (t) => {
+    const exact = await host.record(t, [
+      '/bin/sh',
+      '-c',
+      '/bin/true "$(head -c 100000 /dev/zero | tr "\\0" x)"',
+    ]);
+    const whole = ofType(exact.events, 'exec').find((event) => String(event.argv[0]) === '/bin/true');
+    assert.equal(whole?.argvState, 'exact');
+    assert.equal(whole?.argv[1]?.length, 100_000);
+
+    const many = '/bin/true $(seq -f %.0f0000000000 1 30000)';
+    const cut = await host.record(t, ['/bin/sh', '-c', many]);
+    const truncated = ofType(cut.events, 'exec').find((event) => String(event.argv[0]) === '/bin/true');
+    assert.equal(truncated?.argvState, 'truncated');
+    assert.equal(truncated?.argc, 30_001);
+    assert.ok(truncated && truncated.argv.length < 30_001 && truncated.argv.length > 5000);
+    assert.equal(String(truncated?.argv[1]), '10000000000');
+    assert.ok((truncated?.argvSize ?? 0) > 400_000);
+  });
+
+  test('a forged argv[0] does not hide the program', async (t) => {
+    const { events } = await host.record(t, ['/bin/bash', '-c', 'exec -a sshd /bin/true x']);
+    const forged = execOf(events, 'sshd x');
+    assert.equal(String(forged.exe), realpathSync('/bin/true'));
+  });
+
+  test('environment: the allow-listed keys and no other', async (t) => {
+    const env = { PATH: '/usr/bin:/bin', LD_PRELOAD: '', SECRET: 'hush', LD_LIBRARY_PATH: '/nowhere' };
+    const { events } = await host.record(t, ['/bin/true'], { env });
+    const [exec] = ofType(events, 'exec');
+    assert.deepEqual(exec?.env.map(String).sort(), ['LD_LIBRARY_PATH=/nowhere', 'LD_PRELOAD=']);
+  });
+
+  test('exits carry the status or the signal, of every process', async (t) => {
+    const script = '/bin/true; sh -c "exit 37"; sh -c "kill -9 \\$\\$"; sh -c "kill -TERM \\$\\$"; exit 5';
+    const { events, session } = await host.record(t, ['/bin/sh', '-c', script]);
+    const ends = ofType(events, 'exit');
+    const byPid = new Map(ends.map((event) => [event.pid, event]));
+    assert.equal(byPid.size, ends.length, 'one exit a process');
+    assert.equal(byPid.get(session.request.leaderPid)?.status, 5);
+    const endOf = (argv: string) => byPid.get(execOf(events, argv).pid);
+    assert.equal(endOf('/bin/true')?.status, 0);
+    assert.equal(endOf('sh -c exit 37')?.status, 37);
+    assert.deepEqual([endOf('sh -c kill -9 $$')?.signal, endOf('sh -c kill -9 $$')?.status], [9, undefined]);
+    assert.equal(endOf('sh -c kill -TERM $$')?.signal, 15);
+    for (const end of ends) assert.ok(end.durationNs > 0n && end.durationNs < 20_000_000_000n);
+  });
+
+  test('an exec that failed has its errno; a search through PATH is folded into what it found', async (t) => {
+    const noexec = join(dir, 'not-executable');
+    await writeFile(noexec, 'x');
+    const garbage = join(dir, 'garbage');
+    await writeFile(garbage, '\x00\x01\x02garbage');
+    await chmod(garbage, 0o755);
+    const { events } = await host.record(
+      t,
+      ['/bin/bash', '-c', `${noexec}; ${garbage}; /nowhere/at/all; env true folded; exit 0`],
+      { env: { PATH: '/nowhere/a:/nowhere/b:/usr/bin:/bin' } },
+    );
+    const failed = ofType(events, 'exec_failed').map((event) => [String(event.path), event.error]);
+    assert.ok(
+      failed.some(([path, error]) => path === garbage && error === 8),
+      JSON.stringify(failed),
+    );
+    const { pid } = execOf(events, 'true folded');
+    assert.equal(ofType(events, 'exec_failed').filter((event) => event.pid === pid).length, 0);
+  });
+
+  test('failed tries of a name that never succeeds stand in one record with their number', async (t) => {
+    const { events } = await host.record(t, [program('exec-ways'), 'missing', '/nowhere/tool', '5']);
+    const tries = ofType(events, 'exec_failed').filter((event) => String(event.path) === '/nowhere/tool');
+    assert.equal(
+      tries.reduce((n, event) => n + event.folded, 0),
+      5,
+    );
+    assert.ok(tries.every((event) => event.error === 2));
+  });
+
+  test('a program in memory, one without a link and one on tmpfs are marked', async (t) => {
+    const memfd = await host.record(t, [program('exec-ways'), 'memfd', '/bin/true', 'from-memory']);
+    const hidden = execOf(memfd.events, '/bin/true from-memory');
+    assert.deepEqual([hidden.memfd, hidden.deleted], [true, hidden.deleted]);
+    assert.match(String(hidden.exe), /memfd:hidden/);
+
+    const copy = join(dir, 'copy');
+    const deleted = await host.record(t, [program('exec-ways'), 'deleted', '/bin/true', copy, 'gone']);
+    const unlinked = execOf(deleted.events, `${copy} gone`);
+    assert.deepEqual([unlinked.deleted, unlinked.memfd], [true, false]);
+
+    const shm = `/dev/shm/${host.dir.split('/').at(-1)}-true`;
+    await copyFile('/bin/true', shm);
+    t.after(() => rm(shm, { force: true }));
+    const volatile = await host.record(t, [shm]);
+    assert.equal(execOf(volatile.events, shm).shm, true);
+    const plain = await host.record(t, ['/bin/true']);
+    const usual = execOf(plain.events, '/bin/true');
+    assert.deepEqual(
+      [usual.memfd, usual.deleted, usual.shm, usual.ldExec, usual.setuid, usual.compat32],
+      [false, false, false, false, false, false],
+    );
+  });
+
+  test('a program run through the dynamic loader is marked', {
+    skip: process.arch !== 'x64' && 'amd64 only',
+  }, async (t) => {
+    const { events } = await host.record(t, ['/lib64/ld-linux-x86-64.so.2', '/bin/true', 'through-ld']);
+    assert.equal(execOf(events, '/lib64/ld-linux-x86-64.so.2 /bin/true through-ld').ldExec, true);
+  });
+
+  test('an execve by int 0x80 is seen and marked', {
+    skip: process.arch !== 'x64' && 'amd64 only',
+  }, async (t) => {
+    const { events } = await host.record(t, [program('exec-ways'), 'int80', '/bin/true', 'low']);
+    const exec = execOf(events, '/bin/true low');
+    assert.equal(exec.compat32, true);
+    const failing = await host.record(t, [program('exec-ways'), 'int80', '/etc/passwd', 'low']);
+    const [failed] = ofType(failing.events, 'exec_failed').filter((event) => event.compat32);
+    assert.deepEqual([String(failed?.path), failed?.error], ['/etc/passwd', 13]);
+  });
+});

@@ -1,0 +1,126 @@
+// Connections of a session, seen by the real recorder on the real kernel. Loopback only.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
+import { after, before, describe, type TestContext, test } from 'node:test';
+import type { ConnectEvent } from './kernel-event.ts';
+import { KernelHost, ofType, program, type Recording, skip } from './kernel-host.fixture.ts';
+
+interface Said {
+  readonly pid: number;
+  readonly first: number;
+  readonly errno: number;
+  readonly port: number;
+}
+
+/** A port on which somebody listens until the test ends. */
+async function listener(t: TestContext, address: string): Promise<number> {
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.resume();
+  }).listen(0, address);
+  await once(server, 'listening');
+  t.after(() => server.close());
+  return (server.address() as AddressInfo).port;
+}
+
+/** A port on which nobody listens: given back by the kernel a moment ago. */
+async function freePort(address: string): Promise<number> {
+  const server = createServer().listen(0, address);
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** The connect to `port`, and the later word about it. */
+function connectTo(events: Recording['events'], port: number) {
+  const toPort = (type: ConnectEvent['type']) =>
+    events.filter((e): e is ConnectEvent => e.type === type && 'dstPort' in e && e.dstPort === port);
+  const connects = toPort('connect');
+  assert.equal(connects.length, 1, 'one connect record a connect');
+  const [connect] = connects;
+  assert.ok(connect);
+  const outcomes = toPort('connect_outcome').filter((e) => e.socket === connect.socket);
+  assert.equal(
+    outcomes.length,
+    connect.outcome === 'pending' ? 1 : 0,
+    `outcome of a ${connect.outcome} connect`,
+  );
+  const settled = outcomes[0] ?? connect;
+  return { connect, settled, close: toPort('socket_close').find((e) => e.socket === connect.socket) };
+}
+
+describe('connections', { skip }, () => {
+  let host: KernelHost;
+  before(async () => {
+    host = await KernelHost.start();
+  });
+  after(() => host?.stop());
+
+  for (const [address, family] of [
+    ['127.0.0.1', 2],
+    ['::1', 10],
+  ] as const) {
+    for (const mode of ['blocking', 'nonblock']) {
+      const args = mode === 'nonblock' ? ['nonblock', '300'] : ['', '300'];
+
+      test(`${address} ${mode}: an established connection has both ends, bytes and duration`, async (t) => {
+        const port = await listener(t, address);
+        const { events, stdout } = await host.record(t, [
+          program('connects'),
+          'tcp',
+          address,
+          String(port),
+          ...args,
+        ]);
+        const said: Said = JSON.parse(stdout);
+        const { connect, settled, close } = connectTo(events, port);
+        assert.deepEqual(
+          [connect.pid, connect.family, connect.protocol, connect.dstAddr, connect.operation, connect.kind],
+          [said.pid, family, 6, address, 'connect', 'network'],
+        );
+        assert.deepEqual([settled.outcome, settled.error], ['established', 0]);
+        assert.deepEqual([settled.srcAddr, settled.srcPort], [address, said.port]);
+        assert.ok(close, 'the close is recorded');
+        assert.equal(close.bytesSent, 300n);
+        assert.ok(close.durationNs > 0n && close.durationNs < 10_000_000_000n);
+      });
+
+      test(`${address} ${mode}: a refused connection says so`, async (t) => {
+        const port = await freePort(address);
+        const { events, stdout } = await host.record(t, [
+          program('connects'),
+          'tcp',
+          address,
+          String(port),
+          ...args,
+        ]);
+        const said: Said = JSON.parse(stdout);
+        assert.equal(said.errno, 111);
+        const { connect, settled } = connectTo(events, port);
+        assert.equal(connect.dstAddr, address);
+        assert.deepEqual([settled.outcome, settled.error], ['failed', 111]);
+      });
+    }
+
+    test(`${address} udp: a connect has nothing to wait for`, async (t) => {
+      const port = await freePort(address);
+      const { events } = await host.record(t, [program('connects'), 'udp', address, String(port)]);
+      const { connect } = connectTo(events, port);
+      assert.deepEqual([connect.outcome, connect.protocol, connect.dstAddr], ['none', 17, address]);
+    });
+  }
+
+  test('bash’s own /dev/tcp is seen although nothing is executed for it', async (t) => {
+    const port = await listener(t, '127.0.0.1');
+    const { events } = await host.record(t, [
+      '/bin/bash',
+      '-c',
+      `exec 3<>/dev/tcp/127.0.0.1/${port}; echo hi >&3`,
+    ]);
+    assert.equal(connectTo(events, port).settled.outcome, 'established');
+    assert.equal(ofType(events, 'exec').length, 1);
+  });
+});

@@ -170,11 +170,13 @@ export class KernelWatch implements WatchListener {
     const { kernel, facts } = this.#options;
     clearInterval(this.#check);
     let totals: TotalsByKind | undefined;
+    let whole = false;
     if (this.#watched && !this.#forgotten) {
       try {
         const ended = await kernel.link.end(facts.sid);
         totals = ended.kinds;
         await this.#pump.drain(ended.spoolLength);
+        whole = !this.#forgotten;
       } catch (err) {
         this.#options.log.error({ err, sid: facts.sid }, 'the watch did not end cleanly');
       }
@@ -183,9 +185,11 @@ export class KernelWatch implements WatchListener {
     if (totals === undefined && (await this.#pump.exists())) {
       await this.#pump.drainWhole();
       totals = await this.#pump.totalsInSpool();
+      // The recorder writes its last frame only when it watched to the end.
+      whole = totals !== undefined;
     }
     this.#unsubscribe?.();
-    return { whole: this.#watched && !this.#forgotten, totals };
+    return { whole, totals };
   }
 
   /** Records that are in the log, by kind. */

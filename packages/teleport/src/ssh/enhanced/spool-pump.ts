@@ -23,7 +23,7 @@ export interface SpoolPumpOptions {
   readonly blocks: SessionBlocks;
   readonly emitter: SessionEmitter;
   readonly log: AuditLog;
-  /** The session's recording takes each event after the log has it. Its failures are its owner's business. */
+  /** The session's recording takes a batch before the log does. Its failures are its owner's business. */
   readonly record: (events: readonly AuditEvent[]) => Promise<void>;
   readonly gate: Gate;
   /** At recovery: what the log has already. */
@@ -174,10 +174,10 @@ export class SpoolPump {
   async #put(batch: Batch): Promise<void> {
     // Stamped in one go and handed over in the same turn: the order of `ei` is the order in the log.
     const events = batch.drafts.map((draft) => this.#options.emitter.stamp(draft));
+    await this.#options.record(events);
     if (!(await this.#append(events))) return;
     this.#offset = batch.nextOffset;
     for (const kind of batch.kinds) this.#logged[kind] += 1;
-    await this.#options.record(events);
     await this.#checkpoint?.write({ spoolOffset: this.#offset, logged: this.#logged });
     for (const lost of batch.lost) this.#options.onLost?.(lost);
   }

@@ -1,10 +1,10 @@
 // What administrators and log-ins ask of the cluster: users, roles, certificates, access.
 // Every change is in the audit log before its caller hears of success.
-import { createHash } from 'node:crypto';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { AuditEvent, EventDraft } from '@sallyport/contracts/events/event.ts';
 import { identityToExtensions } from '../ca/identity-extensions.ts';
 import { issueCertificate } from '../ca/issue.ts';
+import { fingerprint } from '../ca/known-hosts.ts';
 import { parseCertificate } from '../ca/parse-certificate.ts';
 import type { Signer } from '../ca/signer.ts';
 import {
@@ -228,7 +228,6 @@ export class Auth {
 
   #certificateEvent(blob: Buffer, user: User, now: Date, validBefore: Date): EventDraft {
     const { serial, publicKey, principals } = parseCertificate(blob);
-    const fingerprint = `SHA256:${createHash('sha256').update(publicKey).digest('base64').replace(/=+$/, '')}`;
     return {
       event: 'cert.create',
       code: 'TC000I',
@@ -238,7 +237,7 @@ export class Auth {
         roles: [...user.roles],
         principals: [...principals],
         serial: serial.toString(),
-        fingerprint,
+        fingerprint: fingerprint(publicKey),
         valid_after: new Date(now.getTime() - skewMs).toISOString(),
         expires: validBefore.toISOString(),
       },

@@ -1,4 +1,5 @@
 // Lines of known_hosts and authorized_keys that make OpenSSH trust our CAs.
+import { createHash } from 'node:crypto';
 import { publicKeyLine } from './public-key.ts';
 
 /**
@@ -12,4 +13,14 @@ export function certAuthorityLine(hostCa: Buffer, clusterName: string, patterns 
 /** For an OpenSSH server's TrustedUserCAKeys file. */
 export function trustedUserCaLine(userCa: Buffer, clusterName: string): string {
   return publicKeyLine(userCa, `sallyport user CA of ${clusterName}`);
+}
+
+/** For an account's authorized_keys on an OpenSSH server. */
+export function userCaAuthorizedKeysLine(userCa: Buffer, clusterName: string): string {
+  return `cert-authority ${trustedUserCaLine(userCa, clusterName)}`;
+}
+
+/** As `ssh-keygen -l` prints it. */
+export function fingerprint(key: Buffer): string {
+  return `SHA256:${createHash('sha256').update(key).digest('base64').replace(/=+$/, '')}`;
 }

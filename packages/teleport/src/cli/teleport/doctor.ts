@@ -1,0 +1,55 @@
+// `teleport doctor`: what enhanced recording needs, what this host has, and which hook serves each event.
+import { AppError } from '@sallyport/contracts/errors.ts';
+import { probeHost } from '@sallyport/kernel/host-probe.ts';
+import {
+  type EventHook,
+  evaluateHost,
+  eventHooks,
+  type HostCondition,
+} from '@sallyport/kernel/host-support.ts';
+import { print, printJson, styled, table } from '../output.ts';
+
+export async function doctorAction({ format }: { format: string }): Promise<void> {
+  if (format !== 'text' && format !== 'json') {
+    throw new AppError('bad_input', 'cli.unknown_format', `--format must be text or json, not "${format}".`);
+  }
+  const facts = await probeHost();
+  const conditions = evaluateHost(facts);
+  const hooks = facts.features === undefined ? [] : eventHooks(facts.features);
+  const ok = conditions.every((condition) => condition.ok);
+  if (format === 'json')
+    printJson({ ok, conditions, hooks: hooks.map(({ event, hook }) => ({ event, hook: hook ?? null })) });
+  else printReport(conditions, hooks, ok);
+  if (!ok) process.exitCode = 1;
+}
+
+function printReport(conditions: readonly HostCondition[], hooks: readonly EventHook[], ok: boolean): void {
+  print(
+    table(
+      ['Condition', 'Found', 'Needed', 'OK'],
+      conditions.map(({ name, found, needed, ok: met }) => [name, found, needed, met ? 'yes' : 'NO']),
+    ),
+  );
+  for (const { name, fix } of conditions.filter((condition) => !condition.ok)) {
+    print(`\n${styled('red', `${name}:`)} ${fix}`);
+  }
+  if (hooks.length > 0) {
+    print();
+    print(
+      table(
+        ['Event', 'Recorded by'],
+        hooks.map(({ event, hook }) => [event, hook ?? '(not on this host)']),
+      ),
+    );
+  }
+  print();
+  print(
+    ok
+      ? styled('green', 'This host can record sessions in the kernel.')
+      : styled('red', 'This host cannot record sessions in the kernel yet.'),
+  );
+  if (!ok)
+    print(
+      'With ssh_service.enhanced_recording.enabled: true the service refuses to start here; without it, terminals are still recorded.',
+    );
+}

@@ -1,0 +1,60 @@
+// `teleport start`: file and flags become one configuration; start.ts runs it.
+import { AppError } from '@sallyport/contracts/errors.ts';
+import type { ConfigWarning } from '../../config/config.ts';
+import { loadConfigFile } from '../../config/load-config.ts';
+import { overrideConfig, serviceRoles } from '../../config/override.ts';
+
+export interface StartFlags {
+  readonly config?: string;
+  readonly roles?: string[];
+  readonly nodename?: string;
+  readonly token?: string;
+  readonly authServer?: string;
+  readonly caPin?: string[];
+  readonly pidFile?: string;
+  readonly diagAddr?: string;
+  readonly insecure: boolean;
+}
+
+export async function startAction(flags: StartFlags): Promise<void> {
+  const { config: fromFile, warnings } = await loadConfigFile(flags.config);
+  const config = overrideConfig(fromFile, {
+    roles: knownRoles(flags.roles),
+    nodename: flags.nodename,
+    pidFile: flags.pidFile,
+  });
+  const { runStart } = await import('./start.ts');
+  await runStart({
+    config,
+    warnings: [...warnings, ...flagWarnings(flags)],
+    configPath: flags.config,
+    insecure: flags.insecure,
+  });
+}
+
+function knownRoles(roles: readonly string[] | undefined) {
+  return roles?.map((role) => {
+    const known = serviceRoles.find((each) => each === role);
+    if (known !== undefined) return known;
+    throw new AppError('bad_input', 'cli.unknown_role', `--roles: "${role}" is not a service.`, {
+      hint: `The services are ${serviceRoles.join(', ')}.`,
+    });
+  });
+}
+
+/** Flags that are read and lead to nothing yet are said so, like keys of the file. */
+function flagWarnings(flags: StartFlags): ConfigWarning[] {
+  const given = {
+    '--token': flags.token,
+    '--auth-server': flags.authServer,
+    '--ca-pin': flags.caPin,
+    '--diag-addr': flags.diagAddr,
+  };
+  return Object.entries(given)
+    .filter(([, value]) => value !== undefined)
+    .map(([key]) => ({
+      code: 'not_in_effect',
+      key,
+      message: `${key} is accepted, but not yet in effect in this version`,
+    }));
+}

@@ -71,7 +71,7 @@ static void check_shell(const struct account *account)
 		fail("shell_missing", EACCES, "login shell %s of %s is not executable", account->shell, account->name);
 }
 
-/* sp_expire is in days since 1970, -1 for never. PAM's account stage does this and more. */
+/* In days since 1970, -1 for never. PAM checks it too, but its stacks tend to answer without a reason. */
 static void check_expiry(const struct account *account)
 {
 	struct spwd *shadow = getspnam(account->name);
@@ -80,12 +80,11 @@ static void check_expiry(const struct account *account)
 		fail("account_expired", 0, "account %s has expired", account->name);
 }
 
-void check_account(const struct account *account, bool pam)
+void check_account(const struct account *account)
 {
 	check_nologin(account);
 	check_shell(account);
-	if (!pam)
-		check_expiry(account);
+	check_expiry(account);
 }
 
 void take_groups(const struct account *account)

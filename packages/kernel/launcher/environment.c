@@ -2,7 +2,7 @@
 /*
  * The environment of the shell, in sshd's order; later wins:
  *   what the daemon let through from the client, with SSH_CLIENT and SSH_CONNECTION
- *   USER LOGNAME HOME PATH MAIL SHELL, TZ of the daemon
+ *   USER LOGNAME HOME PATH SHELL, MAIL without PAM (with it, pam_mail decides), TZ of the daemon
  *   SSH_TTY TERM with a terminal
  *   PAM's (pam_env: /etc/environment, /etc/default/locale), except the names that say where the user came from
  */
@@ -48,15 +48,19 @@ void set_env(struct environment *env, const char *name, const char *value)
 
 static void set_account_env(struct environment *env, const struct account *account)
 {
-	char mail[512];
-
-	snprintf(mail, sizeof(mail), "%s/%s", "/var/mail", account->name);
 	set_env(env, "USER", account->name);
 	set_env(env, "LOGNAME", account->name);
 	set_env(env, "HOME", account->home);
 	set_env(env, "PATH", account->uid == 0 ? ROOT_PATH : USER_PATH);
-	set_env(env, "MAIL", mail);
 	set_env(env, "SHELL", account->shell);
+}
+
+static void set_mail(struct environment *env, const struct account *account)
+{
+	char mail[512];
+
+	snprintf(mail, sizeof(mail), "%s/%s", _PATH_MAILDIR, account->name);
+	set_env(env, "MAIL", mail);
 }
 
 void build_environment(struct session *session)
@@ -67,6 +71,8 @@ void build_environment(struct session *session)
 	for (size_t i = 0; i < session->spec.client_env_count; i++)
 		set_env_entry(env, session->spec.client_env[i]);
 	set_account_env(env, &session->account);
+	if (!session->spec.pam_service)
+		set_mail(env, &session->account);
 	if (zone)
 		set_env(env, "TZ", zone);
 	if (session->spec.terminal) {

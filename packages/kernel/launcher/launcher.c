@@ -60,6 +60,9 @@ static void open_streams(struct session *session)
 		/* The leader reads its standard input and writes the other two. */
 		session->streams[i] = pipes[i][i == 0 ? 0 : 1];
 		session->daemon_streams[i] = pipes[i][i == 0 ? 1 : 0];
+		/* A pipe belongs to its maker, and opening /dev/stderr asks the owner's permission. */
+		if (fchown(session->streams[i], session->account.uid, session->account.gid) < 0)
+			fail("resources", errno, "pipes for the streams: %s", strerror(errno));
 	}
 }
 
@@ -102,8 +105,8 @@ static void prepare(struct session *session)
 	struct spec *spec = &session->spec;
 
 	find_account(spec->login, &session->account);
-	check_account(&session->account, spec->pam_service != NULL);
-	if (spec->terminal && unlock_terminal(session->tty_path, sizeof(session->tty_path)) < 0)
+	check_account(&session->account);
+	if (spec->terminal && unlock_terminal(session) < 0)
 		fail("terminal", errno, "descriptor %d is not a ptmx: %s", PTMX_FD, strerror(errno));
 	if (spec->pam_service)
 		open_pam(session);

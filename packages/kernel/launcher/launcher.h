@@ -63,6 +63,8 @@ struct session {
 	struct account account;
 	struct environment env;
 	char tty_path[32]; /* empty without a terminal */
+	gid_t tty_group;
+	mode_t tty_mode;
 	char greeting[MESSAGES_MAX + 256]; /* shown by the leader before the shell */
 	int streams[3]; /* leader's stdin, stdout, stderr without a terminal */
 	int daemon_streams[3]; /* the other ends, for the daemon to open through /proc */
@@ -72,7 +74,7 @@ struct session {
 void read_spec(struct spec *spec);
 /* account.c */
 void find_account(const char *login, struct account *account);
-void check_account(const struct account *account, bool pam);
+void check_account(const struct account *account);
 void take_groups(const struct account *account);
 /* environment.c */
 void set_env(struct environment *env, const char *name, const char *value);
@@ -86,7 +88,7 @@ const char *pam_messages(void);
 void note_own_audit_session(void);
 uint32_t take_audit_session(uid_t uid);
 /* terminal.c */
-int unlock_terminal(char *path, size_t size);
+int unlock_terminal(struct session *session);
 void apply_modes(struct termios *tio, const unsigned char *modes, size_t length);
 int take_terminal(const struct session *session);
 /* leader.c */

@@ -62,7 +62,7 @@ static void must(int result, const char *code, const char *what)
 
 static void open_account(const struct session *session)
 {
-	int result = pam_acct_mgmt(handle, PAM_SILENT);
+	int result = pam_acct_mgmt(handle, 0);
 
 	if (result == PAM_NEW_AUTHTOK_REQD)
 		fail("password_expired", 0, "password of %s has expired and must be changed first",

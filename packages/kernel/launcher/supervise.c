@@ -103,18 +103,15 @@ static pid_t foreground_group(const struct supervision *s)
 	return s->leader;
 }
 
-/* The last reference to a master closing is what hangs a terminal up: SIGHUP, SIGCONT to leader and foreground. */
+/*
+ * The last reference to a master closing is what hangs a terminal up: SIGHUP and SIGCONT to leader and foreground.
+ * Without a terminal there is nothing to hang up, as with sshd: the command finds its pipes closed.
+ */
 static void hang_up(struct supervision *s)
 {
-	if (s->hung_up)
-		return;
-	s->hung_up = true;
-	if (s->session->spec.terminal) {
+	if (s->session->spec.terminal && !s->hung_up)
 		close(PTMX_FD);
-	} else {
-		kill(-s->leader, SIGHUP);
-		kill(-s->leader, SIGCONT);
-	}
+	s->hung_up = true;
 }
 
 static void obey(struct supervision *s, const char *word)
@@ -140,6 +137,9 @@ static void daemon_left(struct supervision *s)
 	s->daemon_here = false;
 	if (s->released) {
 		hang_up(s);
+		/* Nobody will ever read its pipes again: a command that only computes is told too. */
+		if (!s->session->spec.terminal)
+			kill(-s->leader, SIGHUP);
 		return;
 	}
 	kill(s->leader, SIGKILL); /* blocked before exec: it has run nothing of the user's */

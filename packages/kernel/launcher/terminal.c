@@ -16,13 +16,20 @@
 #define TIOCGPTPEER _IO('T', 0x41)
 #endif
 
-int unlock_terminal(char *path, size_t size)
+/*
+ * Runs in the supervisor, where NSS may still be asked. 0620 and group tty let write(1) and wall(1) in, nobody
+ * else; on a host without that group the terminal is the user's alone.
+ */
+int unlock_terminal(struct session *session)
 {
 	int unlock = 0, number;
+	struct group *tty = getgrnam("tty");
 
+	session->tty_group = tty ? tty->gr_gid : session->account.gid;
+	session->tty_mode = tty ? 0620 : 0600;
 	if (ioctl(PTMX_FD, TIOCSPTLCK, &unlock) < 0 || ioctl(PTMX_FD, TIOCGPTN, &number) < 0)
 		return -1;
-	snprintf(path, size, "/dev/pts/%d", number);
+	snprintf(session->tty_path, sizeof(session->tty_path), "/dev/pts/%d", number);
 	return 0;
 }
 
@@ -104,16 +111,6 @@ void apply_modes(struct termios *tio, const unsigned char *modes, size_t length)
 	}
 }
 
-/* 0620 and group tty let write(1) and wall(1) in, nobody else; without that group the user alone. */
-static int own_terminal(int slave, const struct account *account)
-{
-	struct group *tty = getgrnam("tty");
-
-	if (fchown(slave, account->uid, tty ? tty->gr_gid : account->gid) < 0)
-		return -1;
-	return fchmod(slave, tty ? 0620 : 0600);
-}
-
 /*
  * Runs in the leader, already in its own session. TIOCGPTPEER opens the slave of exactly this master: a path
  * could lead to another devpts.
@@ -123,7 +120,9 @@ int take_terminal(const struct session *session)
 	int slave = ioctl(PTMX_FD, TIOCGPTPEER, O_RDWR | O_NOCTTY);
 	struct termios tio;
 
-	if (slave < 0 || ioctl(slave, TIOCSCTTY, 0) < 0 || own_terminal(slave, &session->account) < 0)
+	if (slave < 0 || ioctl(slave, TIOCSCTTY, 0) < 0)
+		return -1;
+	if (fchown(slave, session->account.uid, session->tty_group) < 0 || fchmod(slave, session->tty_mode) < 0)
 		return -1;
 	if (tcgetattr(slave, &tio) < 0)
 		return -1;

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SessionCgroup } from './cgroup.ts';
 import type { LaunchedSession, LaunchRequest, PtyRequest } from './launch.ts';
@@ -20,6 +21,12 @@ export function cannotLaunch(): string | false {
 }
 
 let cgroups = 0;
+// Stays while another test file has cgroups in it; the last one takes it away.
+process.on('exit', () => {
+  try {
+    rmdirSync(join(cgroupPath, rootPath));
+  } catch {}
+});
 
 export function testCgroup(): Promise<SessionCgroup> {
   cgroups += 1;

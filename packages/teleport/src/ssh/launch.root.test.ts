@@ -249,6 +249,20 @@ describe('the session child without its daemon', { skip }, () => {
     assert.equal(existsSync(marker), false);
   });
 
+  test('without a terminal, a daemon’s death is told to the command by SIGHUP', async () => {
+    const marker = `/tmp/sallyport-pipe-${process.pid}`;
+    const command = `trap 'echo hup > ${marker}; exit' HUP; while :; do sleep 0.01; done`;
+    const { daemon, leader, supervisor } = await daemonWith(
+      request('root', { command }),
+      'await session.go();',
+    );
+    await eventually('the trap is set', () => caughtSignals(leader) & 1n);
+    daemon.kill('SIGKILL');
+    await eventually('leader and launcher are gone', () => !alive(leader) && !alive(supervisor));
+    assert.equal(readFileSync(marker, 'utf8'), 'hup\n');
+    rmSync(marker);
+  });
+
   test('on a terminal, a daemon’s death hangs up: the shell gets SIGHUP, what ignores it lives on', async () => {
     const marker = `/tmp/sallyport-hup-${process.pid}`;
     const command = `trap 'echo hup > ${marker}; exit' HUP; (trap '' HUP; exec sleep 300) & echo $! > ${marker}.bg; while :; do sleep 0.01; done`;
@@ -316,6 +330,11 @@ describe('many session children', { skip }, () => {
       assert.ok(median(ready) < 200, 'an order of magnitude above what it takes');
     });
 });
+
+/** Bit n-1 is signal n. */
+function caughtSignals(pid: number): bigint {
+  return BigInt(`0x${readFileSync(`/proc/${pid}/status`, 'utf8').match(/^SigCgt:\s*(\S+)/m)?.[1] ?? '0'}`);
+}
 
 function childrenOf(pid: number): string[] {
   return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);

@@ -13,7 +13,7 @@ export interface LaunchRequest {
   /** Handed to `<login shell> -c`; undefined = interactive login shell (argv[0] with a dash). */
   readonly command: string | undefined;
   /**
-   * Variables set before the account's own: what `sessionEnvironment()` let through from the client, plus
+   * Variables set before the account's own: what the node let through from the client, plus
    * SSH_CLIENT and SSH_CONNECTION. USER, LOGNAME, HOME, SHELL, PATH, MAIL, TERM, SSH_TTY and PAM's variables
    * are the launcher's and win over these.
    */
@@ -79,7 +79,8 @@ export interface LaunchedSession {
   /** A signal name of RFC 4254 §6.9 ("INT"), sent with the user's rights to the terminal's foreground group,
    * without a terminal to the leader's group. Unknown names answer false. */
   signal(name: string): boolean;
-  /** The client is gone: the terminal hangs up (SIGHUP, SIGCONT to leader and foreground group). */
+  /** The client is gone: the terminal hangs up (SIGHUP, SIGCONT to leader and foreground group). Without a
+   * terminal nothing happens, as with sshd: destroy the pipes. */
   hangUp(): void;
   /** SIGKILL to the leader's process group. Background groups are the cgroup's business. */
   kill(): void;

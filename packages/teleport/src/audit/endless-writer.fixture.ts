@@ -1,10 +1,10 @@
-// A process that appends until it is killed. argv: log folder, round. Prints how many events are acknowledged.
+// A process that appends until it is killed. argv: log folder, round, "secondary". Prints how many events are acknowledged.
 
 import { commandEvent, hostId } from './event.fixture.ts';
 import { FileLog } from './file-log.ts';
 
-const [logDir = '', round = '0'] = process.argv.slice(2);
-const log = await FileLog.open({ logDir, hostId });
+const [logDir = '', round = '0', role] = process.argv.slice(2);
+const log = await FileLog.open({ logDir, hostId, secondary: role === 'secondary' });
 const eventsAnAppend = 7;
 
 for (let first = 0; ; first += eventsAnAppend * 4) {

@@ -150,7 +150,7 @@ describe('the files of the audit log', () => {
     const { symlink } = await import('node:fs/promises');
     await rm(join(dir, 'events.log'));
     await symlink('/nowhere', join(dir, 'events.log'));
-    await symlink('/nowhere', join(dir, 'events.log.next'));
+    await symlink('/nowhere', join(dir, `events.log.next-${process.pid}`));
     await openLog(t, { logDir: dir });
     assert.ok((await lstat(join(dir, 'events.log'))).isSymbolicLink());
     assert.equal(await readlink(join(dir, 'events.log')), join(dir, hostId, today));
@@ -195,6 +195,61 @@ describe('a torn end of the log', () => {
     const { log: again } = await openLog(t, { logDir: dir, now: () => noon + 24 * 3600 * 1000 });
     assert.equal(again.torn.length, 1);
     assert.equal(again.torn[0]?.file, join(dir, hostId, today));
+  });
+});
+
+describe('a second process beside the daemon', () => {
+  it('appends to the same file, and every line of both is there once and whole', async (t) => {
+    const dir = await scratch(t);
+    const { log } = await openLog(t, { logDir: dir, now: Date.now });
+    const child = spawn(
+      process.execPath,
+      [join(import.meta.dirname, 'endless-writer.fixture.ts'), dir, '0', 'secondary'],
+      {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    );
+    let theirs = 0;
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      theirs = Number(line);
+    });
+    let ours = 0;
+    for (; theirs < 500; ours++) await log.append([commandEvent(ours, { argv: ['ours'] })]);
+    child.kill('SIGKILL');
+    await new Promise((resolve) => child.once('close', resolve));
+    const sorted = (text: string) => collect(log, { text }).then((events) => events.map((event) => event.ei));
+    assert.deepEqual(
+      await sorted('ours'),
+      Array.from({ length: ours }, (_, n) => n),
+    );
+    const found = await sorted('round-0-');
+    assert.ok(found.length >= theirs);
+    assert.deepEqual(
+      found,
+      Array.from({ length: found.length }, (_, n) => n),
+    );
+    assert.equal(log.stats.skippedLines, 0);
+  });
+
+  it('repairs nothing, and begins a new line behind a torn one', async (t) => {
+    const { log, dir } = await openLog(t);
+    await log.append([commandEvent(1)]);
+    await appendFile(join(dir, hostId, today), '{"on its way');
+    const { log: beside } = await openLog(t, { logDir: dir, secondary: true });
+    assert.deepEqual(beside.torn, []);
+    await beside.append([commandEvent(2)]);
+    assert.deepEqual(
+      (await collect(log)).map((event) => event.ei),
+      [1, 2],
+    );
+    assert.match(await readFile(join(dir, 'events.log'), 'utf8'), /\n\{"on its way\n\{/);
+  });
+
+  it('makes the file and the link when it comes first', async (t) => {
+    const { log, dir } = await openLog(t, { secondary: true });
+    await log.append([commandEvent(1)]);
+    assert.equal(await readlink(join(dir, 'events.log')), join(dir, hostId, today));
+    assert.equal((await stat(join(dir, hostId, today))).mode & 0o777, 0o640);
   });
 });
 

@@ -7,10 +7,11 @@
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { type AuditEvent, serialize } from '@sallyport/contracts/events/event.ts';
 import type { AuditLog, EventQuery } from './audit-log.ts';
-import { DayFile, type TornTail } from './day-file.ts';
+import { DayFile } from './day-file.ts';
 import { eventFilter } from './event-filter.ts';
 import { linesBackward, linesForward } from './line-reader.ts';
 import { endOfDay, LogLayout, syncDir } from './log-layout.ts';
+import type { TornTail } from './torn-tail.ts';
 
 export interface FileLogOptions {
   /** `<data_dir>/log`. */
@@ -22,6 +23,11 @@ export interface FileLogOptions {
   readonly durability?: 'synced' | 'written';
   /** Bytes that may wait for the disk; an append beyond it rejects with `limit`. Default 64 MiB. */
   readonly maxQueuedBytes?: number;
+  /**
+   * For a process beside the daemon (`tctl` on the auth host): appends and searches as any other, but repairs
+   * nothing, since what looks torn to it may be the daemon's write on its way.
+   */
+  readonly secondary?: boolean;
 }
 
 interface Waiting {
@@ -76,14 +82,20 @@ export class FileLog implements AuditLog {
       await layout.makeDirs();
       const newest = (await layout.dayFiles()).at(-1);
       const today = layout.dayFile(nowMs);
+      // A newest file of "tomorrow" means that the clock was set back: the log never goes back to an older file.
+      const path = newest !== undefined && newest > today ? newest : today;
       const torn: TornTail[] = [];
-      // The day before may be torn too, when the crash was yesterday. A newest file of "tomorrow" means that
-      // the clock was set back: it stays the current one, the log never goes back to an older file.
-      if (newest !== undefined && newest < today) torn.push(...(await repair(newest, nowMs)));
-      const day = await DayFile.open(newest !== undefined && newest > today ? newest : today, nowMs);
+      // The day before may be torn too, when the crash was yesterday.
+      if (newest !== undefined && newest < today && options.secondary !== true) {
+        torn.push(...(await repair(newest, nowMs)));
+      }
+      const day = await openDay(options, path, nowMs);
       if (day.torn !== undefined) torn.push(day.torn);
-      await syncDir(layout.hostDir);
-      await layout.pointLinkAt(day.path);
+      // A secondary that makes no new file leaves the link to the daemon, which may be about to move it on.
+      if (options.secondary !== true || newest !== path) {
+        await syncDir(layout.hostDir);
+        await layout.pointLinkAt(day.path);
+      }
       return new FileLog(options, layout, day, torn);
     } catch (cause) {
       throw writeError(cause, `The audit log in ${options.logDir} cannot be opened.`);
@@ -125,7 +137,7 @@ export class FileLog implements AuditLog {
     for await (const lines of this.#lines(query)) {
       for (const line of lines) {
         const found = match(line);
-        if (found === 'skipped') this.#stats.skippedLines++;
+        if (found === 'skipped' && line !== '') this.#stats.skippedLines++;
         if (found === undefined || found === 'skipped') continue;
         yield found;
         if (--left <= 0) return;
@@ -183,7 +195,7 @@ export class FileLog implements AuditLog {
   async #rotate(): Promise<void> {
     const path = this.#layout.dayFile(this.#now());
     if (path <= this.#day.path) return;
-    const next = await DayFile.open(path, this.#now());
+    const next = await openDay(this.#options, path, this.#now());
     try {
       // The file before the link, the name on disk before an event in it is acknowledged.
       await syncDir(this.#layout.hostDir);
@@ -205,12 +217,12 @@ export class FileLog implements AuditLog {
     const from = query.from === undefined ? Number.NEGATIVE_INFINITY : query.from.getTime() - clockSlackMs;
     const files = (await this.#layout.dayFiles()).filter((file) => endOfDay(file) > from);
     if (query.order === 'desc') files.reverse();
-    for (const file of files) {
-      // Of the current file only what is acknowledged: what comes behind may yet be rolled back.
-      const limit = file === this.#day.path ? this.#day.length : Number.POSITIVE_INFINITY;
-      yield* query.order === 'desc' ? linesBackward(file, limit) : linesForward(file, limit);
-    }
+    for (const file of files) yield* query.order === 'desc' ? linesBackward(file) : linesForward(file);
   }
+}
+
+function openDay(options: FileLogOptions, path: string, nowMs: number): Promise<DayFile> {
+  return options.secondary === true ? DayFile.openBeside(path) : DayFile.open(path, nowMs);
 }
 
 async function repair(path: string, nowMs: number): Promise<TornTail[]> {

@@ -1,17 +1,16 @@
 // Lines of a file, forwards or backwards, a block at a time. Yields batches: an await for each line would cost
-// more than reading it. A last line without its newline is still being written and is not yielded.
+// more than reading it. What is appended after the walk began, and a last line without its newline, which is
+// still being written, are not yielded.
 import { open } from 'node:fs/promises';
 
 const blockSize = 256 * 1024;
 
 /** Memory in use: a block, or the longest line if that is larger. */
-export async function* linesForward(
-  path: string,
-  limit = Number.POSITIVE_INFINITY,
-): AsyncGenerator<string[]> {
+export async function* linesForward(path: string): AsyncGenerator<string[]> {
   const handle = await open(path, 'r');
   try {
     let carry = Buffer.alloc(0);
+    const limit = (await handle.stat()).size;
     for (let at = 0; at < limit; ) {
       const block = Buffer.allocUnsafe(Math.min(blockSize, limit - at));
       const { bytesRead } = await handle.read(block, 0, block.length, at);
@@ -28,15 +27,12 @@ export async function* linesForward(
   }
 }
 
-export async function* linesBackward(
-  path: string,
-  limit = Number.POSITIVE_INFINITY,
-): AsyncGenerator<string[]> {
+export async function* linesBackward(path: string): AsyncGenerator<string[]> {
   const handle = await open(path, 'r');
   try {
     // Nothing behind the last newline is yielded, so the walk begins with an open end.
     let carry: Buffer | undefined;
-    for (let end = Math.min((await handle.stat()).size, limit); end > 0; ) {
+    for (let end = (await handle.stat()).size; end > 0; ) {
       const start = Math.max(0, end - blockSize);
       const block = Buffer.allocUnsafe(end - start);
       const { bytesRead } = await handle.read(block, 0, block.length, start);
@@ -48,7 +44,7 @@ export async function* linesBackward(
       const first = start === 0 ? 0 : data.indexOf(0x0a) + 1;
       carry = data.length === 0 ? undefined : data.subarray(0, first);
       const whole = data.toString('utf8', first, data.length).split('\n').reverse();
-      if (data.length > first) yield whole.filter((line) => line !== '');
+      if (data.length > first) yield whole.slice(1); // what stands behind the last newline is nothing
     }
   } finally {
     await handle.close();

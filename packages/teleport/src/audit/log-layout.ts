@@ -42,7 +42,8 @@ export class LogLayout {
 
   /** Replaces events.log in one step: whoever opens it finds the old file or the new one, never none. */
   async pointLinkAt(target: string): Promise<void> {
-    const next = `${this.link}.next`;
+    // Its own name a process: two may do this at once.
+    const next = `${this.link}.next-${process.pid}`;
     await rm(next, { force: true }); // left by a crash
     await symlink(target, next);
     await rename(next, this.link);

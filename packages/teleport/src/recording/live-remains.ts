@@ -3,7 +3,8 @@
 import { appendFile, open, stat, truncate } from 'node:fs/promises';
 import { partTypes } from '@sallyport/contracts/recording/lines.ts';
 import { partLines } from './part-lines.ts';
-import type { RecordingLayout } from './recording-layout.ts';
+import { exists, type RecordingLayout } from './recording-layout.ts';
+import { SeqSet } from './seq-set.ts';
 
 export interface LiveRemains {
   /** When the session began, ms. */
@@ -12,6 +13,8 @@ export interface LiveRemains {
   readonly nextCi: number;
   /** The highest `ei` in any part, -1 without any. */
   readonly lastEi: number;
+  /** Kernel events that are in a part. */
+  readonly seqs: SeqSet;
   /** Output whose print line the crash prevented. */
   readonly unprinted: { readonly offset: number; readonly bytes: number; readonly atMs: number } | undefined;
 }
@@ -20,6 +23,7 @@ export interface LiveRemains {
 interface Line {
   readonly event: string;
   readonly ei?: number;
+  readonly seq?: number;
   readonly time?: string;
   readonly ms?: number;
   readonly offset?: number;
@@ -28,31 +32,50 @@ interface Line {
 }
 
 export async function readRemains(layout: RecordingLayout, sid: string): Promise<LiveRemains> {
-  let lastEi = -1;
+  const past: Past = { lastEi: -1, end: 0, nextCi: 0, startMs: undefined, seqs: new SeqSet() };
   for (const type of partTypes) {
-    if (type === 'chunks') continue;
-    const last = await cutTornEnd(layout.live(sid, type));
-    lastEi = Math.max(lastEi, last?.ei ?? -1);
+    if (type === 'chunks' || !(await exists(layout.live(sid, type)))) continue;
+    await cutTornEnd(layout.live(sid, type));
+    for await (const text of partLines(layout.live(sid, type))) readLine(past, text);
   }
-  const prints = await readPrints(layout.live(sid, 'events'));
-  const chunks = await mendChunks(layout.live(sid, 'chunks'), prints.end);
+  const chunks = await mendChunks(layout.live(sid, 'chunks'), past.end);
+  const missing = chunks.length - past.end;
   return {
-    startMs: prints.startMs ?? chunks.birthMs,
-    nextCi: prints.nextCi,
-    lastEi: Math.max(lastEi, prints.lastEi),
-    unprinted:
-      chunks.length > prints.end
-        ? { offset: prints.end, bytes: chunks.length - prints.end, atMs: chunks.writtenMs }
-        : undefined,
+    startMs: past.startMs ?? chunks.birthMs,
+    nextCi: past.nextCi,
+    lastEi: past.lastEi,
+    seqs: past.seqs,
+    unprinted: missing > 0 ? { offset: past.end, bytes: missing, atMs: chunks.writtenMs } : undefined,
   };
+}
+
+/** What the lines of all parts add up to. */
+interface Past {
+  lastEi: number;
+  /** Behind the last byte that a print line accounts for. */
+  end: number;
+  nextCi: number;
+  startMs: number | undefined;
+  readonly seqs: SeqSet;
+}
+
+function readLine(past: Past, text: string): void {
+  const line = parseLine(text);
+  if (line === undefined) return;
+  // The first line of the events part, which is the first part read, tells when the session began.
+  past.startMs ??= line.time === undefined ? undefined : Date.parse(line.time) - (line.ms ?? 0);
+  past.lastEi = Math.max(past.lastEi, line.ei ?? -1);
+  if (line.seq !== undefined) past.seqs.add(line.seq);
+  if (line.event !== 'print') return;
+  past.end = (line.offset ?? 0) + (line.bytes ?? 0);
+  past.nextCi = (line.ci ?? 0) + 1;
 }
 
 const tailBlock = 64 * 1024;
 
-/** Cuts what follows the last whole line that is JSON; returns that line. */
-async function cutTornEnd(path: string): Promise<Line | undefined> {
-  const handle = await open(path, 'r+').catch(ignoreMissing);
-  if (handle === undefined) return undefined;
+/** Cuts what follows the last whole line that is JSON. */
+async function cutTornEnd(path: string): Promise<void> {
+  const handle = await open(path, 'r+');
   try {
     const { size } = await handle.stat();
     // Doubles until a whole good line is inside: nearly always the first try.
@@ -60,49 +83,25 @@ async function cutTornEnd(path: string): Promise<Line | undefined> {
       const start = Math.max(0, size - want);
       const tail = Buffer.alloc(size - start);
       await handle.read(tail, 0, tail.length, start);
-      const found = lastGoodLine(tail);
-      if (found === undefined && start > 0) continue;
-      const end = found === undefined ? 0 : start + found.end;
-      if (end < size) await handle.truncate(end);
-      return found?.line;
+      const end = lastGoodEnd(tail);
+      if (end === 0 && start > 0) continue;
+      if (start + end < size) await handle.truncate(start + end);
+      return;
     }
   } finally {
     await handle.close();
   }
 }
 
-function lastGoodLine(tail: Buffer): { line: Line; end: number } | undefined {
+/** Behind the last whole good line of a tail; 0 without one. */
+function lastGoodEnd(tail: Buffer): number {
   let end = tail.lastIndexOf(0x0a) + 1;
   while (end > 0) {
     const start = end < 2 ? 0 : tail.lastIndexOf(0x0a, end - 2) + 1;
-    const line = parseLine(tail.toString('utf8', start, end));
-    if (line !== undefined) return { line, end };
+    if (parseLine(tail.toString('utf8', start, end)) !== undefined) break;
     end = start;
   }
-  return undefined;
-}
-
-interface Prints {
-  /** Behind the last byte a print line accounts for. */
-  end: number;
-  nextCi: number;
-  lastEi: number;
-  startMs: number | undefined;
-}
-
-async function readPrints(path: string): Promise<Prints> {
-  const prints: Prints = { end: 0, nextCi: 0, lastEi: -1, startMs: undefined };
-  if ((await stat(path).catch(ignoreMissing)) === undefined) return prints;
-  for await (const text of partLines(path)) {
-    const line = parseLine(text);
-    if (line === undefined) continue;
-    prints.startMs ??= line.time === undefined ? undefined : Date.parse(line.time) - (line.ms ?? 0);
-    prints.lastEi = Math.max(prints.lastEi, line.ei ?? -1);
-    if (line.event !== 'print') continue;
-    prints.end = (line.offset ?? 0) + (line.bytes ?? 0);
-    prints.nextCi = (line.ci ?? 0) + 1;
-  }
-  return prints;
+  return end;
 }
 
 /**

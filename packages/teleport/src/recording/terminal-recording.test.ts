@@ -285,6 +285,24 @@ describe('a recording whose process died', () => {
     ]);
   });
 
+  it('has each kernel event once, however often it is handed over', async (t) => {
+    const s = await scene(t);
+    const numbered = (seq: number) => ({ ...commandEvent(s.ei++), seq });
+    // Two processors may hand over their events out of order: a highest number would not do.
+    await s.recording.events([numbered(1), numbered(4), numbered(3)]);
+    await s.recording.events([numbered(3), numbered(1)]);
+    await s.recording.abandon();
+    const resumed = await TerminalRecording.resume(s.options);
+    assert.deepEqual(
+      [1, 2, 3, 4, 5].map((seq) => resumed.hasKernelSeq(seq)),
+      [true, false, true, true, false],
+    );
+    await resumed.events([1, 2, 3, 4, 5].map(numbered));
+    await resumed.finish();
+    const seqs = zcatJq(join(s.finished, `${sid}-0.session.command-events.gz`)).map((line) => line['seq']);
+    assert.deepEqual(seqs, [1, 4, 3, 2, 5]);
+  });
+
   it('keeps its offsets true when a power loss took the end of the output', async (t) => {
     const s = await scene(t);
     await s.recording.print(Buffer.from('0123456789'));

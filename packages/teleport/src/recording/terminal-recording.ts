@@ -12,6 +12,7 @@ import { type LiveRemains, readRemains } from './live-remains.ts';
 import { PrintGatherer } from './print-gatherer.ts';
 import { publish } from './publish.ts';
 import { exists, RecordingLayout, syncDir } from './recording-layout.ts';
+import { SeqSet } from './seq-set.ts';
 
 export interface TerminalRecordingOptions {
   /** `<data_dir>/log`. */
@@ -39,13 +40,16 @@ export interface SessionRecording {
 
   /**
    * Audit events of the session, each into the part it belongs to (`partOf`); one that belongs to none is
-   * ignored. Resolves as `print` does. After a rejection some parts may hold their events: the same events may be
-   * handed over again, their `uid` tells.
+   * ignored, and so is a kernel event (`seq`) that the recording has already: after a rejection, or a restart, the
+   * same events may be handed over again. Resolves as `print` does.
    */
   events(events: readonly AuditEvent[]): Promise<void>;
 
   /** Makes the .gz parts and the index, atomically, and removes the live files. Idempotent; may be tried again. */
   finish(): Promise<void>;
+
+  /** Whether the kernel event with this `seq` is in a part, also from before a restart. */
+  hasKernelSeq(seq: number): boolean;
 
   /** Lets go of the files and leaves them as they are, for another process to resume. */
   abandon(): Promise<void>;
@@ -61,6 +65,7 @@ export class TerminalRecording implements SessionRecording {
   readonly #kernelParts = new Map<PartType, Promise<GrowingFile>>();
   readonly #prints: PrintGatherer;
   readonly #now: () => number;
+  readonly #seqs: SeqSet;
   /** Output found by `resume` that has no print line yet. */
   #unprinted: LiveRemains['unprinted'];
   /** Print lines that could not be written. While there are any, nothing more is accepted. */
@@ -82,6 +87,7 @@ export class TerminalRecording implements SessionRecording {
     this.#lines = files.lines;
     this.#now = options.now ?? Date.now;
     this.lastEi = past.lastEi;
+    this.#seqs = past.seqs;
     this.#unprinted = past.unprinted;
     this.#prints = new PrintGatherer({
       startMs: past.startMs,
@@ -99,7 +105,13 @@ export class TerminalRecording implements SessionRecording {
       throw new AppError('conflict', 'recording.exists', `Session ${options.sid} has a recording already.`);
     }
     const startMs = (options.now ?? Date.now)();
-    return TerminalRecording.#open(options, layout, { startMs, nextCi: 0, lastEi: -1, unprinted: undefined });
+    return TerminalRecording.#open(options, layout, {
+      startMs,
+      nextCi: 0,
+      lastEi: -1,
+      seqs: new SeqSet(),
+      unprinted: undefined,
+    });
   }
 
   /**
@@ -150,16 +162,17 @@ export class TerminalRecording implements SessionRecording {
   async events(events: readonly AuditEvent[]): Promise<void> {
     this.#assertUsable();
     await this.#settle();
-    const lines = new Map<PartType, string[]>();
-    for (const event of events) {
-      const part = partOf(event.event);
-      if (part === undefined) continue;
-      const list = lines.get(part);
-      if (list === undefined) lines.set(part, [serialize(event)]);
-      else list.push(serialize(event));
-    }
-    await Promise.all([...lines].map(([part, list]) => this.#appendTo(part, list)));
+    const byPart = Map.groupBy(
+      events.filter((event) => !this.hasKernelSeq(seqOf(event))),
+      (event) => partOf(event.event),
+    );
+    byPart.delete(undefined);
+    await Promise.all([...byPart].map(([part, list]) => this.#appendTo(part as PartType, list)));
     this.#syncSoon();
+  }
+
+  hasKernelSeq(seq: number): boolean {
+    return seq > 0 && this.#seqs.has(seq);
   }
 
   finish(): Promise<void> {
@@ -198,14 +211,16 @@ export class TerminalRecording implements SessionRecording {
     if (this.#owed.length > 0) await this.#writeOwed([]);
   }
 
-  async #appendTo(part: PartType, lines: readonly string[]): Promise<void> {
+  async #appendTo(part: PartType, events: readonly AuditEvent[]): Promise<void> {
+    const lines = events.map(serialize);
     if (part === 'events') {
       this.#takePrint(); // the lines of this part are in the order of their `ei`
       await this.#writeOwed(lines);
-      return;
+    } else {
+      const file = await this.#kernelPart(part);
+      await file.append(Buffer.from(`${lines.join('\n')}\n`));
     }
-    const file = await this.#kernelPart(part);
-    await file.append(Buffer.from(`${lines.join('\n')}\n`));
+    for (const event of events) if (seqOf(event) > 0) this.#seqs.add(seqOf(event));
   }
 
   #kernelPart(part: PartType): Promise<GrowingFile> {
@@ -291,6 +306,11 @@ export class TerminalRecording implements SessionRecording {
       `The recording of session ${this.#options.sid} is finished.`,
     );
   }
+}
+
+/** 0: not a numbered event of the kernel. */
+function seqOf(event: AuditEvent): number {
+  return 'seq' in event ? (event.seq ?? 0) : 0;
 }
 
 function rethrow(cause: unknown): never {

@@ -45,6 +45,8 @@ export interface RunningTeleport {
   readonly ssh: SshNode | undefined;
   readonly registry: SessionRegistry;
   readonly audit: FileLog;
+  /** undefined: enhanced recording is off, or the recorder is being brought back. */
+  readonly recorderPid: number | undefined;
   /** Resolves when the sessions of a daemon before us have their session.end. */
   readonly recovered: Promise<void>;
   /** Nobody new, the living are told and hang up, what outlives that is left to the recorder and the next start. */
@@ -110,7 +112,7 @@ async function compose(
   const base = { hostUuid: identity.hostUuid, registry, audit };
   if (!config.ssh.enabled) {
     log.info({}, 'the ssh service is off');
-    return { ...base, ssh: undefined, recovered: Promise.resolve(), stop: () => closeAll(opened) };
+    return { ...base, ssh: undefined, recorderPid: undefined, recovered: Promise.resolve(), stop: () => closeAll(opened) };
   }
   const kernel = await openKernelSide(config, options);
   opened.push(() => kernel.link.close());
@@ -152,6 +154,9 @@ async function compose(
   return {
     ...base,
     ssh,
+    get recorderPid() {
+      return enhanced ? kernel.link.recorder?.hello.pid : undefined;
+    },
     recovered: recovery.done,
     stop: (reason) => stopNode({ ssh, registry, opened, log, reason }),
   };

@@ -1,0 +1,228 @@
+// A node in a temporary folder, in this process, and OpenSSH's own `ssh` as its client. For root tests.
+import { execFile, type ExecFileException, spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { AuditEvent } from '@sallyport/contracts/events/event.ts';
+import { EventStamp } from '../../audit/session-emitter.ts';
+import { Auth } from '../../auth/auth.ts';
+import { FileStore } from '../../auth/file-store.ts';
+import { accessRole, type RoleOptions } from '../../auth/role.ts';
+import { openCaStore } from '../../ca/ca-store.ts';
+import { parsePublicKeyLine, publicKeyLine } from '../../ca/public-key.ts';
+import { loadConfig } from '../../config/load-config.ts';
+import type { NodeLog } from '../../ssh/node-log.ts';
+import { type RunningTeleport, type ServiceOptions, startTeleport } from './service.ts';
+
+/** An event as a test looks at it. */
+export type SeenEvent = AuditEvent & Record<string, unknown>;
+
+export interface Ran {
+  readonly status: number | null;
+  readonly signal: string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface OneNodeOptions {
+  readonly enhanced?: boolean;
+  readonly role?: RoleOptions;
+  /** YAML lines below ssh_service.enhanced_recording, indented by four. */
+  readonly enhancedYaml?: string;
+  readonly service?: Partial<ServiceOptions>;
+}
+
+/** Waits until `check` gives something; throws `what` after the deadline. */
+export async function until<T>(
+  what: string,
+  check: () => T | undefined | false | Promise<T | undefined | false>,
+  timeoutMs = 15_000,
+): Promise<T> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const value = await check();
+    if (value !== undefined && value !== false) return value;
+    if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await delay(10);
+  }
+}
+
+let instances = 0;
+
+export class OneNode {
+  readonly folder: string;
+  readonly options: OneNodeOptions;
+  /** Service log lines, as objects. */
+  readonly logged: Record<string, unknown>[] = [];
+  service: RunningTeleport | undefined;
+  #port = 0;
+  readonly rootPath: string;
+
+  private constructor(folder: string, options: OneNodeOptions) {
+    this.folder = folder;
+    this.options = options;
+    instances += 1;
+    this.rootPath = `/sallyport-test-${process.pid}-${instances}`;
+  }
+
+  static async create(options: OneNodeOptions = {}): Promise<OneNode> {
+    const node = new OneNode(await mkdtemp(join(tmpdir(), 'sp-')), options);
+    await promisify(execFile)('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(node.folder, 'id')]);
+    await node.#issue();
+    return node;
+  }
+
+  static async start(options: OneNodeOptions = {}): Promise<OneNode> {
+    const node = await OneNode.create(options);
+    await node.start();
+    return node;
+  }
+
+  get dataDir(): string {
+    return join(this.folder, 'data');
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  yaml(port = this.#port): string {
+    return `version: v2
+teleport: { nodename: node-1, data_dir: ${this.dataDir} }
+auth_service: { enabled: true, cluster_name: demo }
+proxy_service: { enabled: false }
+ssh_service:
+  enabled: true
+  listen_addr: 127.0.0.1:${port}
+  enhanced_recording:
+    enabled: ${this.options.enhanced ?? true}
+    cgroup_path: /sys/fs/cgroup/unified
+    root_path: ${this.rootPath}
+${this.options.enhancedYaml ?? ''}
+`;
+  }
+
+  async start(): Promise<void> {
+    const { config } = loadConfig(this.yaml());
+    this.service = await startTeleport(config, { version: '0.1.0', log: this.#log(), ...this.options.service });
+    this.#port = this.service.ssh?.address.port ?? 0;
+  }
+
+  /** For a daemon in another process, which said where it listens. */
+  listensAt(port: number): void {
+    this.#port = port;
+  }
+
+  #log(): NodeLog {
+    const keep = (level: string) => (fields: object, message: string) => {
+      this.logged.push({ level, message, ...fields });
+      if (process.env['SALLYPORT_TEST_LOG']) console.error(level, message, fields);
+    };
+    return { debug: keep('debug'), info: keep('info'), warn: keep('warn'), error: keep('error') };
+  }
+
+  async #issue(): Promise<void> {
+    const ca = await openCaStore(this.dataDir, { create: true });
+    const stamp = new EventStamp({ clusterName: 'demo' });
+    const auth = new Auth({
+      store: await FileStore.open(this.dataDir),
+      ca: ca.user,
+      audit: { append: async () => {}, stamp: (draft) => stamp.stamp(draft) },
+      actor: { user: 'test', kind: 3 },
+    });
+    const options: RoleOptions = { enhancedRecording: ['command', 'disk', 'network'], ...this.options.role };
+    await auth.putRole({ ...accessRole, name: 'tested', options }, 'create');
+    await auth.createUser({ name: 'alice', roles: ['tested'], logins: ['root', 'nobody'] });
+    const publicKey = parsePublicKeyLine(await readFile(join(this.folder, 'id.pub'), 'utf8'));
+    const { blob } = await auth.issueUserCertificate({ user: 'alice', publicKey });
+    await writeFile(join(this.folder, 'id-cert.pub'), `${publicKeyLine(blob)}\n`);
+    await writeFile(join(this.folder, 'known_hosts'), `@cert-authority * ${publicKeyLine(ca.host.publicKey)}\n`);
+  }
+
+  sshArgs(login = 'root'): string[] {
+    const options = [
+      'IdentitiesOnly=yes',
+      'IdentityAgent=none',
+      `UserKnownHostsFile=${join(this.folder, 'known_hosts')}`,
+      'GlobalKnownHostsFile=none',
+      'StrictHostKeyChecking=yes',
+      'BatchMode=yes',
+      'LogLevel=ERROR',
+    ].flatMap((option) => ['-o', option]);
+    return [
+      ...['-F', 'none', '-p', String(this.#port), '-i', join(this.folder, 'id'), ...options],
+      ...['-l', login, '127.0.0.1'],
+    ];
+  }
+
+  /** OpenSSH's ssh to its end. */
+  ssh(command: string | undefined, options: { tty?: boolean; input?: string; login?: string } = {}): Promise<Ran> {
+    const args = [...(options.tty ? ['-tt'] : []), ...this.sshArgs(options.login)];
+    if (command !== undefined) args.push(command);
+    return new Promise((resolve) => {
+      const limits = { timeout: 30_000, maxBuffer: 64 << 20 };
+      const child = execFile('ssh', args, limits, (error: ExecFileException | null, stdout, stderr) => {
+        const status = error === null ? 0 : typeof error.code === 'number' ? error.code : null;
+        resolve({ status, signal: error?.signal ?? null, stdout, stderr });
+      });
+      child.stdin?.on('error', () => {});
+      child.stdin?.end(options.input ?? '');
+    });
+  }
+
+  /** OpenSSH's ssh, still running. */
+  spawnSsh(command: string | undefined, options: { tty?: boolean } = {}) {
+    const args = [...(options.tty ? ['-tt'] : []), ...this.sshArgs()];
+    return spawn('ssh', command === undefined ? args : [...args, command], { stdio: ['pipe', 'pipe', 'pipe'] });
+  }
+
+  async events(): Promise<SeenEvent[]> {
+    const text = await readFile(join(this.dataDir, 'log', 'events.log'), 'utf8').catch(() => '');
+    const lines = text.split('\n');
+    lines.pop(); // what follows the last newline is a line being written
+    return lines.map((line) => JSON.parse(line) as SeenEvent);
+  }
+
+  /** The events of the sessions that have ended, by session, in the order they ended; once there are `count`. */
+  async ended(count = 1, timeoutMs = 20_000): Promise<SeenEvent[][]> {
+    return until(
+      `${count} session.end in the log`,
+      async () => {
+        const events = await this.events();
+        const ends = events.filter(({ event }) => event === 'session.end');
+        if (ends.length < count) return undefined;
+        return ends.map((end) => events.filter((event) => event['sid'] === end['sid']));
+      },
+      timeoutMs,
+    );
+  }
+
+  /** Runs a command in a session of its own, waits for its end, and gives what the log has of it. */
+  async session(command: string | undefined, options: { tty?: boolean; input?: string } = {}) {
+    const before = (await this.events()).filter(({ event }) => event === 'session.end').length;
+    const ran = await this.ssh(command, options);
+    const sessions = await this.ended(before + 1);
+    return { ran, events: sessions.at(-1) ?? [] };
+  }
+
+  async stop(): Promise<void> {
+    await this.service?.stop('the test is over');
+    this.service = undefined;
+  }
+
+  /** Stops the node and its recorder (by its own pid), and removes the folder. */
+  async remove(): Promise<void> {
+    const pid = this.service?.recorderPid;
+    await this.stop();
+    if (pid !== undefined) {
+      try {
+        process.kill(pid, 'SIGTERM');
+      } catch {
+        // Gone already.
+      }
+    }
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}

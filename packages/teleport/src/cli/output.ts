@@ -71,6 +71,8 @@ export function examplesOf(command: Command): readonly string[] {
 /** Runs the command line and sets the exit code. Nothing else in a CLI ends the process. */
 export async function run(command: Command, argv: readonly string[] = process.argv): Promise<void> {
   ignoreClosedPipe();
+  // Set by bin/ for this process; nothing that we start is to inherit it.
+  delete process.env['NODE_COMPILE_CACHE'];
   try {
     await command.parseAsync([...argv]);
   } catch (error) {

@@ -129,7 +129,6 @@ const teleport = section(
           max: 1_000_000,
           default: 250,
           doc: 'Users connected at one time.',
-          notYet: always,
         }),
       },
       { doc: 'Bounds on what peers may take.' },

@@ -28,6 +28,8 @@ export async function withLocalCluster<T>(
   const log = await FileLog.open({
     logDir: join(config.dataDir, 'log'),
     hostId: await openHostUuid(config.dataDir),
+    // The daemon beside us owns the log: it repairs and rotates, we only add lines.
+    secondary: true,
   });
   try {
     const stamp = new EventStamp({ clusterName: config.auth.clusterName });

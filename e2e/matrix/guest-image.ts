@@ -17,7 +17,6 @@ const wire = join(repository, 'packages/kernel/bpf');
 const programs: Record<string, { sources: readonly string[]; libraries: readonly string[] }> = {
   driver: { sources: ['driver.c', 'control.c'], libraries: [] },
   session: { sources: ['session.c'], libraries: ['-lpthread'] },
-  programs: { sources: ['programs.c'], libraries: ['-lbpf', '-lelf', '-lz'] },
 };
 
 /** The files a session's stages expect below /matrix/work. */
@@ -42,11 +41,9 @@ export async function guestImage(architecture: Architecture): Promise<string> {
     await compile(path, program);
     entries.push({ path: `matrix/${name}`, content: await readFile(path), mode: 0o755 });
   }
-  for (const built of ['recorder', 'session.bpf.o']) {
-    const path = join(repository, 'packages/kernel/build', built);
-    if (!existsSync(path)) throw new Error(`${path} is missing: run \`make build\` first`);
-    entries.push({ path: `matrix/${built}`, content: await readFile(path), mode: 0o755 });
-  }
+  const recorder = join(repository, 'packages/kernel/build/recorder');
+  if (!existsSync(recorder)) throw new Error(`${recorder} is missing: run \`make build\` first`);
+  entries.push({ path: 'matrix/recorder', content: await readFile(recorder), mode: 0o755 });
   const image = join(out, 'initramfs.cpio');
   await writeFile(image, initramfs(entries, ['proc', 'sys', 'dev', 'tmp', 'run']));
   return image;

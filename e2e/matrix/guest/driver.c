@@ -51,10 +51,12 @@ static void send_file(const char *name, const char *path)
 	fclose(file);
 }
 
-static void report_lines(const char *topic, const char *path)
+static void report_tail(const char *topic, const char *path, long bytes)
 {
 	char line[900];
 	FILE *file = fopen(path, "r");
+	if (file != NULL && fseek(file, -bytes, SEEK_END) != 0)
+		rewind(file);
 	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
 		line[strcspn(line, "\r\n")] = 0;
 		report(topic, "%s", line);
@@ -63,14 +65,18 @@ static void report_lines(const char *topic, const char *path)
 		fclose(file);
 }
 
-static pid_t spawn(const char *log, char *const argv[])
+static void report_lines(const char *topic, const char *path)
+{
+	report_tail(topic, path, 1L << 30);
+}
+
+static pid_t spawn(const char *out, const char *err, char *const argv[])
 {
 	pid_t pid = fork();
 	must(pid >= 0);
 	if (pid == 0) {
-		int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-		dup2(fd, 1);
-		dup2(fd, 2);
+		dup2(open(out, O_WRONLY | O_CREAT | O_APPEND, 0600), 1);
+		dup2(open(err, O_WRONLY | O_CREAT | O_APPEND, 0600), 2);
 		execv(argv[0], argv);
 		_exit(127);
 	}
@@ -85,14 +91,17 @@ static void put(const char *path, const char *text)
 	close(fd);
 }
 
-/* What the recorder itself says about this kernel, program by program. */
+/* What the recorder itself says about this kernel, program by program, and libbpf's words where one fails. */
 static void probe(void)
 {
 	int status = -1;
-	pid_t pid = spawn("/run/probe.log", (char *[]){ RECORDER, "--probe", NULL });
+	setenv("SALLYPORT_LIBBPF", "1", 1);
+	pid_t pid = spawn("/run/probe.log", "/run/probe.err", (char *[]){ RECORDER, "--probe", NULL });
+	unsetenv("SALLYPORT_LIBBPF");
 	must(waitpid(pid, &status, 0) == pid);
 	report_lines("probe", "/run/probe.log");
 	report("probed", "%d", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+	report_tail("verifier", "/run/probe.err", 16384);
 }
 
 static struct session open_session(int number, char *const argv[])
@@ -254,7 +263,7 @@ int main(void)
 	signal(SIGPIPE, SIG_IGN);
 	probe();
 	must(mkdir(SPOOLS, 0700) == 0 && mkdir(CGROUPS, 0755) == 0);
-	pid_t recorder = spawn("/run/recorder.log", (char *[]){ RECORDER, "--socket", SOCKET, "--spool", SPOOLS,
+	pid_t recorder = spawn("/run/recorder.log", "/run/recorder.log", (char *[]){ RECORDER, "--socket", SOCKET, "--spool", SPOOLS,
 								"--ring-bytes", "1048576", NULL });
 	int control = control_connect(SOCKET, 60000, &hello);
 	if (control < 0) {

@@ -11,8 +11,7 @@ $B mount -t tmpfs run /run
 $B ip link set lo up
 $B stty -F /dev/console -opost 2>/dev/null
 echo "@matrix kernel $($B uname -r) $($B uname -m)"
-/matrix/programs /matrix/session.bpf.o
-[ -x /matrix/recorder ] && /matrix/driver
+/matrix/driver
 $B dmesg | $B grep -E 'BUG:|WARNING:|Oops|rcu:.*stall|Call Trace|hung task' | while read -r line; do
 	echo "@matrix splat $line"
 done

@@ -1,5 +1,6 @@
 // The service: the rooms joined into a running service. Config → data directory → CA → audit log → recorder
 // → old sessions → SSH. Each step needs the one before it; nobody can log in before the last.
+import { createHash } from 'node:crypto';
 import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AppError } from '@sallyport/contracts/errors.ts';
@@ -112,7 +113,13 @@ async function compose(
   const base = { hostUuid: identity.hostUuid, registry, audit };
   if (!config.ssh.enabled) {
     log.info({}, 'the ssh service is off');
-    return { ...base, ssh: undefined, recorderPid: undefined, recovered: Promise.resolve(), stop: () => closeAll(opened) };
+    return {
+      ...base,
+      ssh: undefined,
+      recorderPid: undefined,
+      recovered: Promise.resolve(),
+      stop: () => closeAll(opened),
+    };
   }
   const kernel = await openKernelSide(config, options);
   opened.push(() => kernel.link.close());
@@ -202,7 +209,7 @@ async function openKernelSide(config: Config, options: ServiceOptions): Promise<
           spoolDir,
           ringBytes: enhancedRecording.ringBytes,
           log: join(config.dataDir, 'recorder.log'),
-          args: ['--cgroup-root', cgroupPath],
+          args: ['--cgroup-root', cgroupPath, '--pin-dir', pinDir(config.dataDir)],
         })
     : async () => new NoKernel();
   const link = await RecorderLink.open({ start, returnDeadlineMs, log: options.log });
@@ -213,6 +220,11 @@ async function openKernelSide(config: Config, options: ServiceOptions): Promise<
       'the kernel recorder runs',
     );
   return { link, spoolDir, cgroupPath, rootPath, gate: new Gate(spoolReaders) };
+}
+
+/** Two daemons on a host (two data directories) have two recorders: neither may take the other's maps over. */
+function pinDir(dataDir: string): string {
+  return `/sys/fs/bpf/sallyport-${createHash('sha256').update(dataDir).digest('hex').slice(0, 12)}`;
 }
 
 /** Refuses with every missing condition and its fix; a host that can do it says nothing. */

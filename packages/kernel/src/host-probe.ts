@@ -5,7 +5,6 @@ import { release } from 'node:os';
 import { recorderBinary } from './binaries.ts';
 import { evaluateHost, type HostCondition, type HostFacts } from './host-support.ts';
 import type { Feature } from './recorder.ts';
-import { featureWords } from './wire-names.ts';
 
 /** Every condition of enhanced recording on this host; all `ok` when it may start. */
 export async function preflight(binary = recorderBinary): Promise<readonly HostCondition[]> {
@@ -64,27 +63,36 @@ async function tryPrograms(binary: string): Promise<Trial> {
   return trialIn((await run(binary, ['--probe'])).stdout);
 }
 
+/** The feature that a program of session.bpf.c serves. */
+const featureOf: Readonly<Record<string, Feature>> = {
+  on_exec: 'exec',
+  on_exit: 'exit',
+  on_task_newtask: 'lineage',
+  on_sys_exit: 'sys_exit',
+  on_cgroup_attach_task: 'cgroup_attach',
+  on_sock_state: 'sock_state',
+  on_connect4: 'connect4',
+  on_connect6: 'connect6',
+  on_sendmsg4: 'sendmsg4',
+  on_sendmsg6: 'sendmsg6',
+};
+
+/** Nothing attached, not even the simplest program: bpf(2) itself is refused. */
 export function trialIn(probeOutput: string): Trial {
-  const features = new Set<Feature>();
-  let lines = 0;
-  for (const line of probeOutput.split('\n')) {
-    const { feature, ok } = parseLine(line);
-    if (feature === undefined) continue;
-    lines++;
-    if (feature === 'bpf' && !ok) return { bpfSyscall: 'denied', features: undefined };
-    const known = featureWords.find((word) => word === feature);
-    if (known && ok) features.add(known);
-  }
-  return lines === 0 ? notTried : { bpfSyscall: 'allowed', features };
+  const tried = probeOutput.split('\n').flatMap((line) => parseLine(line) ?? []);
+  if (tried.length === 0) return notTried;
+  if (tried.every(({ ok }) => !ok)) return { bpfSyscall: 'denied', features: undefined };
+  const features = tried.flatMap(({ program, ok }) => (ok && featureOf[program]) || []);
+  return { bpfSyscall: 'allowed', features: new Set(features) };
 }
 
-function parseLine(line: string): { feature?: string; ok: boolean } {
+function parseLine(line: string): { program: string; ok: boolean } | undefined {
   try {
     const value: unknown = JSON.parse(line);
-    if (typeof value !== 'object' || value === null || !('feature' in value)) return { ok: false };
-    return { feature: String(value.feature), ok: 'ok' in value && value.ok === true };
+    if (typeof value !== 'object' || value === null || !('program' in value)) return undefined;
+    return { program: String(value.program), ok: 'ok' in value && value.ok === true };
   } catch {
-    return { ok: false };
+    return undefined;
   }
 }
 

@@ -84,12 +84,13 @@ test('the cgroup v2 mount is found whatever optional fields mountinfo has', () =
 });
 
 test('what a trial load printed becomes the set of features', () => {
+  const line = (program: string, ok: boolean) => `${JSON.stringify({ program, required: true, ok })}\n`;
   const trial = trialIn(
-    '{"feature":"exec","ok":true}\nlibbpf: noise\n{"feature":"connect6","ok":false,"error":"EPERM"}\n{"feature":"new","ok":true}\n',
+    `${line('on_exec', true)}libbpf: noise\n${line('on_connect6', false)}${line('on_something_new', true)}`,
   );
   assert.equal(trial.bpfSyscall, 'allowed');
   assert.deepEqual([...(trial.features ?? [])], ['exec']);
-  assert.equal(trialIn('{"feature":"bpf","ok":false}').bpfSyscall, 'denied');
+  assert.equal(trialIn(line('on_exec', false) + line('on_exit', false)).bpfSyscall, 'denied');
   assert.equal(trialIn('').bpfSyscall, 'unknown');
 });
 

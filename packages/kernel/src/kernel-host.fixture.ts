@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import { recorderBinary, testProgramDir } from './binaries.ts';
 import { cgroup2MountIn } from './host-probe.ts';
 import type { KernelEvent, TotalsByKind } from './kernel-event.ts';
@@ -152,7 +153,7 @@ export class KernelHost {
     try {
       const events: KernelEvent[] = [];
       for await (const item of reader.read()) {
-        assert.ok(item.type === 'event', `spool of ${sessionId}: ${JSON.stringify(item)}`);
+        if (item.type !== 'event') assert.fail(`spool of ${sessionId}: ${inspect(item)}`);
         events.push(item.event);
       }
       return events;

@@ -41,6 +41,7 @@ export interface ConnectOptions {
 }
 
 interface Pending {
+  /** Type of the frame that answers. */
   readonly type: number;
   /** False when the body cannot be read. */
   readonly answer: (body: Buffer) => boolean;
@@ -98,7 +99,10 @@ export class RecorderClient extends EventEmitter<RecorderEvents> implements Reco
 
   async end(sessionId: string): Promise<SessionTotals> {
     const body = encodeSession(sessionId);
-    return this.#request(control_type.CONTROL_END, body, decodeSessionTotals, this.#endTimeoutMs);
+    return this.#request(control_type.CONTROL_END, body, decodeSessionTotals, {
+      answerType: control_type.CONTROL_TOTALS,
+      timeoutMs: this.#endTimeoutMs,
+    });
   }
 
   async totals(sessionId: string): Promise<SessionTotals> {
@@ -126,7 +130,7 @@ export class RecorderClient extends EventEmitter<RecorderEvents> implements Reco
     type: number,
     body: Buffer | undefined,
     decode: (body: Buffer) => T | undefined,
-    timeoutMs = this.#requestTimeoutMs,
+    { answerType = type, timeoutMs = this.#requestTimeoutMs } = {},
   ): Promise<T> {
     if (this.#closed) return Promise.reject(gone(undefined));
     if (this.#pending.size >= maxPending) {
@@ -149,7 +153,7 @@ export class RecorderClient extends EventEmitter<RecorderEvents> implements Reco
         this.#pending.delete(id);
         reject(late('answer', timeoutMs));
       }, timeoutMs);
-      this.#pending.set(id, { type, answer, fail: reject, timer });
+      this.#pending.set(id, { type: answerType, answer, fail: reject, timer });
       this.#socket.write(controlFrame(type, id, body));
     });
   }

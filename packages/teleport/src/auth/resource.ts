@@ -29,7 +29,9 @@ const loginOrTemplate = z.union(
     error: 'must be the name of a host account or {{internal.TRAIT}}',
   },
 );
-const labels = z.record(z.string(), z.union([z.coerce.string(), z.array(z.coerce.string())]));
+// `cores: 8` is text to a label. Not z.coerce: it would make "a,b" of a list.
+const labelText = z.union([z.string(), z.number(), z.boolean()]).transform(String);
+const labels = z.record(z.string(), z.union([labelText, z.array(labelText)]));
 const ttl = z
   .string()
   .refine((text) => (parseDuration(text) ?? 0) >= 60_000, 'must be a duration of at least 1m, such as 8h');
@@ -108,7 +110,7 @@ export function checkLogins(logins: readonly string[]): string[] {
 }
 
 /** First mistake first; a second one is often its consequence. */
-function check<T>(schema: z.ZodType<T>, value: unknown, where: string): T {
+function check<T>(schema: z.ZodType<T, unknown>, value: unknown, where: string): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];

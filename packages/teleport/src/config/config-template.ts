@@ -43,7 +43,7 @@ function sectionLines(
     if (path === 'teleport.auth_servers') return [];
     const top = indent === '' ? [''] : [];
     const comment = `${indent}# ${field.doc}`;
-    if (!field.fields) return [...top, comment, keyLine(path, name, field, indent, active)];
+    if (!field.fields || isList(field)) return [...top, comment, keyLine(path, name, field, indent, active)];
     if (!Object.keys(active).some((key) => key.startsWith(`${path}.`)))
       return [...top, comment, `${indent}# ${name}:`, ...inactive(field.fields, `${indent}#   `)];
     return [...top, comment, `${indent}${name}:`, ...sectionLines(field.fields, path, `${indent}  `, active)];
@@ -64,13 +64,17 @@ function keyLine(
 /** A section nobody asked for, as comments, without the descriptions. */
 function inactive(fields: Fields, indent: string): string[] {
   return Object.entries(fields).flatMap(([name, field]) =>
-    field.fields
+    field.fields && !isList(field)
       ? [`${indent}${name}:`, ...inactive(field.fields, `${indent}  `)]
       : [`${indent}${name}: ${shown(field)}`.trimEnd()],
   );
 }
 
 function shown({ shownDefault, typeName }: Field<unknown>): string {
-  if (shownDefault === undefined || shownDefault === '') return typeName.startsWith('a list') ? '[]' : '';
+  if (shownDefault === undefined || shownDefault === '') return isList({ typeName }) ? '[]' : '';
   return /^[\w./:-]+$/.test(shownDefault) ? shownDefault : '';
+}
+
+function isList({ typeName }: Pick<Field<unknown>, 'typeName'>): boolean {
+  return typeName.startsWith('a list');
 }

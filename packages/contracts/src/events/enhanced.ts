@@ -88,7 +88,7 @@ export const sessionCommand = define(
   },
   (e) => {
     const line = commandLine(e.path, e.argv);
-    if (e.return_code < 0) return `${who(e)} could not run ${line}${where(e)} (error ${-e.return_code})`;
+    if (e.return_code < 0) return `${who(e)} could not run ${line}${where(e)} (errno ${-e.return_code})`;
     return `${who(e)} ran ${line}${where(e)}`;
   },
 );
@@ -136,7 +136,7 @@ export const sessionDisk = define(
   (e) => {
     const what = shown(e.path === '' ? (e.user_path ?? '') : e.path);
     if (e.return_code < 0)
-      return `${who(e)} could not open ${what} with ${shown(e.program)}${where(e)} (error ${-e.return_code})`;
+      return `${who(e)} could not open ${what} with ${shown(e.program)}${where(e)} (errno ${-e.return_code})`;
     return `${who(e)} opened ${what} with ${shown(e.program)}${where(e)}`;
   },
 );
@@ -187,6 +187,22 @@ interface SocketFields {
 const peer = (e: SocketFields) =>
   e.unix_path === undefined ? endpoint(e.dst_addr, e.dst_port) : shown(e.unix_path);
 
+const couldNot = 'could not connect to';
+
+const connecting: Readonly<Record<z.output<typeof networkOutcome>, string>> = {
+  none: 'connected to',
+  established: 'connected to',
+  pending: 'began to connect to',
+  closed: 'began to connect to',
+  unknown: 'began to connect to',
+  refused: couldNot,
+  timeout: couldNot,
+  reset: couldNot,
+  unreachable: couldNot,
+  denied: couldNot,
+  failed: couldNot,
+};
+
 export const sessionNetwork = define(
   'session.network',
   'T4002I',
@@ -197,19 +213,21 @@ export const sessionNetwork = define(
     action: z.union([z.literal(0), z.literal(1)]).describe('0 observed, 1 denied'),
   },
   (e) => {
-    const verb = e.operation === 0 ? 'connected to' : 'sent to';
-    const outcome = e.outcome === undefined || e.outcome === 'none' ? '' : ` (${e.outcome})`;
-    return `${who(e)} ${verb} ${peer(e)} with ${shown(e.program)}${where(e)}${outcome}`;
+    const verb = e.operation === 1 ? 'sent to' : connecting[e.outcome ?? 'none'];
+    const failure = verb === couldNot ? because(e.error ?? e.outcome) : '';
+    return `${who(e)} ${verb} ${peer(e)} with ${shown(e.program)}${where(e)}${failure}`;
   },
 );
+
+const settled = (e: { outcome: string; error?: string | undefined }) =>
+  e.error === undefined ? e.outcome : `${e.outcome} (${shown(e.error)})`;
 
 export const sessionNetworkOutcome = define(
   'session.network.outcome',
   'T4012I',
   'How a connect that was still pending ended.',
   { ...networkBase, outcome: networkOutcome, duration_ms: z.number().nonnegative().optional() },
-  (e) =>
-    `the connection of ${who(e)} to ${peer(e)} with ${shown(e.program)}${where(e)}: ${e.outcome}${because(e.error)}`,
+  (e) => `the connection of ${who(e)} to ${peer(e)} with ${shown(e.program)}${where(e)} was ${settled(e)}`,
 );
 
 export const sessionNetworkClose = define(

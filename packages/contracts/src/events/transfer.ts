@@ -76,39 +76,49 @@ const sftp = {
 };
 
 /** Both rows of one operation: `I` it was done, `E` it failed. */
-function operation<Number extends string, Action extends string>(number: Number, action: Action) {
+function operation<Number extends string, Action extends string>(
+  number: Number,
+  action: Action,
+  done: string,
+  toDo: string,
+) {
   const shape = { ...sftp, action: z.literal(action) };
-  const target = (e: { target_path?: string | undefined }) =>
-    e.target_path === undefined ? '' : ` to ${shown(e.target_path)}`;
   return [
     define(
       'sftp',
       `TS${number}I`,
       `sftp ${action} was done.`,
       shape,
-      (e) => `${who(e)} did ${action} ${shown(e.path)}${target(e)}${where(e)} by sftp`,
+      (e) => `${who(e)} ${done} ${files(e)}${where(e)} by sftp`,
     ),
     define(
       'sftp',
       `TS${number}E`,
       `sftp ${action} failed.`,
       shape,
-      (e) =>
-        `${who(e)} could not ${action} ${shown(e.path)}${target(e)}${where(e)} by sftp${because(e.error)}`,
+      (e) => `${who(e)} could not ${toDo} ${files(e)}${where(e)} by sftp${because(e.error)}`,
     ),
   ] as const;
 }
 
-export const [sftpOpen, sftpOpenFailure] = operation('001', 'open');
-export const [sftpSetstat, sftpSetstatFailure] = operation('007', 'setstat');
-export const [sftpOpendir, sftpOpendirFailure] = operation('009', 'opendir');
-export const [sftpReaddir, sftpReaddirFailure] = operation('010', 'readdir');
-export const [sftpRemove, sftpRemoveFailure] = operation('011', 'remove');
-export const [sftpMkdir, sftpMkdirFailure] = operation('012', 'mkdir');
-export const [sftpRmdir, sftpRmdirFailure] = operation('013', 'rmdir');
-export const [sftpRename, sftpRenameFailure] = operation('016', 'rename');
-export const [sftpSymlink, sftpSymlinkFailure] = operation('018', 'symlink');
-export const [sftpLink, sftpLinkFailure] = operation('019', 'link');
+const files = (e: { path: string; target_path?: string | undefined }) =>
+  e.target_path === undefined ? shown(e.path) : `${shown(e.path)} to ${shown(e.target_path)}`;
+
+export const [sftpOpen, sftpOpenFailure] = operation('001', 'open', 'opened', 'open');
+export const [sftpSetstat, sftpSetstatFailure] = operation(
+  '007',
+  'setstat',
+  'changed the attributes of',
+  'change the attributes of',
+);
+export const [sftpOpendir, sftpOpendirFailure] = operation('009', 'opendir', 'opened folder', 'open folder');
+export const [sftpReaddir, sftpReaddirFailure] = operation('010', 'readdir', 'listed', 'list');
+export const [sftpRemove, sftpRemoveFailure] = operation('011', 'remove', 'removed', 'remove');
+export const [sftpMkdir, sftpMkdirFailure] = operation('012', 'mkdir', 'made folder', 'make folder');
+export const [sftpRmdir, sftpRmdirFailure] = operation('013', 'rmdir', 'removed folder', 'remove folder');
+export const [sftpRename, sftpRenameFailure] = operation('016', 'rename', 'renamed', 'rename');
+export const [sftpSymlink, sftpSymlinkFailure] = operation('018', 'symlink', 'made symlink', 'make symlink');
+export const [sftpLink, sftpLinkFailure] = operation('019', 'link', 'made link', 'make link');
 
 export const sftpDisallowed = define(
   'sftp',

@@ -17,8 +17,8 @@ import { parsePublicKeyLine, publicKeyLine } from './public-key.ts';
 import { KeySigner, verifySignature } from './signature.ts';
 import type { Signer } from './signer.ts';
 
-// Renewed at half of its life: a host that is down for a week comes back with a certificate that still holds.
-const lifeMs = 14 * 24 * 60 * 60 * 1000;
+// Renewed at half of its life: a host that was down for a season comes back with a certificate that still holds.
+const lifeMs = 180 * 24 * 60 * 60 * 1000;
 /** Clocks of clients may be this much behind ours. */
 const skewMs = 5 * 60 * 1000;
 

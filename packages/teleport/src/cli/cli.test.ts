@@ -241,6 +241,24 @@ test('configure prints what loads, and writes no file over another', async () =>
   assert.equal((await exec(bin('teleport'), ['configure', '-o', file])).code, 5);
 });
 
+test('configure --test checks a file and names each warning with its place', async () => {
+  const guide = join(import.meta.dirname, '../config/fixtures/guide-17.yaml');
+  const { code, stdout, stderr } = await exec(bin('teleport'), ['configure', `--test=${guide}`]);
+  assert.equal(code, 0, stderr);
+  assert.equal(stdout, `${guide} is valid.\n`);
+  assert.match(
+    stderr,
+    /guide-17\.yaml:5:3: warning: both auth_server \(line 5\) and proxy_server \(line 6\)/,
+  );
+});
+
+test('start without an auth service says that joining is not there yet, not that a key is missing', async () => {
+  const guide = join(import.meta.dirname, '../config/fixtures/guide-17.yaml');
+  const { code, stderr } = await exec(bin('teleport'), ['start', '-c', guide]);
+  assert.equal(code, 8);
+  assert.match(stderr, /joining that of another host \(127\.0\.0\.1:3080\) is not part of this version/);
+});
+
 test('doctor prints every condition and exits 1 exactly when one is missing', async () => {
   const { code, stdout } = await exec(bin('teleport'), ['doctor', '--format=json']);
   const report = JSON.parse(stdout);

@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { configTemplate } from '../../config/config-template.ts';
-import { defaultConfigPath, loadConfig } from '../../config/load-config.ts';
+import { defaultConfigPath, loadConfig, loadConfigFile } from '../../config/load-config.ts';
 import { notice, print } from '../output.ts';
 
 export interface ConfigureFlags {
@@ -11,9 +11,11 @@ export interface ConfigureFlags {
   readonly nodename?: string;
   readonly dataDir?: string;
   readonly output: string;
+  readonly test?: string;
 }
 
 export async function configureAction(flags: ConfigureFlags): Promise<void> {
+  if (flags.test !== undefined) return testFile(flags.test);
   const nodename = flags.nodename ?? (hostname() || 'localhost');
   const text = configTemplate({
     nodename,
@@ -26,6 +28,14 @@ export async function configureAction(flags: ConfigureFlags): Promise<void> {
   const path = flags.output === 'file' ? defaultConfigPath : flags.output.replace(/^file:\/\//, '');
   await writeNew(path, text);
   notice(`Wrote ${path}. Next:\n  teleport doctor\n  teleport start -c ${path}`);
+}
+
+async function testFile(path: string): Promise<void> {
+  const { warnings } = await loadConfigFile(path);
+  for (const { line, column, message } of warnings) {
+    notice(`${line === undefined ? path : `${path}:${line}:${column}`}: warning: ${message}`);
+  }
+  print(`${path} is valid.`);
 }
 
 /** Never over an existing file: it may be the only copy of somebody's configuration. */

@@ -38,10 +38,15 @@ export function teleportProgram() {
       .option('--nodename <name>', 'name of this host')
       .option('--data-dir <path>', 'where keys, users, log and recordings are kept')
       .option('-o, --output <where>', 'stdout, file (/etc/teleport.yaml) or a path', 'stdout')
+      .option(
+        '--test <file>',
+        'print nothing new: check that file, with line and column of each mistake and warning',
+      )
       .action(async (flags) => (await import('./configure.ts')).configureAction(flags)),
     'teleport configure --cluster-name=prod',
     'teleport configure --cluster-name=prod --output=file',
     'teleport configure -o ./teleport.yaml',
+    'teleport configure --test=/etc/teleport.yaml',
   );
 
   examples(

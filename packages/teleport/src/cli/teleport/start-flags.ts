@@ -1,6 +1,9 @@
 // `teleport start`: file and flags become one configuration; start.ts runs it.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { AppError } from '@sallyport/contracts/errors.ts';
-import type { ConfigWarning } from '../../config/config.ts';
+import { formatAddress } from '../../config/address.ts';
+import type { Config, ConfigWarning } from '../../config/config.ts';
 import { loadConfigFile } from '../../config/load-config.ts';
 import { overrideConfig, serviceRoles } from '../../config/override.ts';
 
@@ -23,6 +26,7 @@ export async function startAction(flags: StartFlags): Promise<void> {
     nodename: flags.nodename,
     pidFile: flags.pidFile,
   });
+  await refuseToJoin(config);
   const { runStart } = await import('./start.ts');
   await runStart({
     config,
@@ -30,6 +34,21 @@ export async function startAction(flags: StartFlags): Promise<void> {
     configPath: flags.config,
     insecure: flags.insecure,
   });
+}
+
+/** A host without an auth service needs another's; joining one is not part of this version. */
+async function refuseToJoin(config: Config): Promise<void> {
+  if (config.auth.enabled) return;
+  // Whoever brings the CA files along by hand can run a node alone; certificates then speak for themselves.
+  if (existsSync(join(config.dataDir, 'ca', 'user_ca'))) return;
+  const [upstream] = config.upstream.addresses;
+  const where = upstream === undefined ? '' : ` (${formatAddress(upstream)})`;
+  throw new AppError(
+    'unsupported',
+    'cli.cannot_join',
+    `The auth service is off here, and joining that of another host${where} is not part of this version.`,
+    { hint: 'Set auth_service.enabled: true to make this host a cluster of its own.' },
+  );
 }
 
 function knownRoles(roles: readonly string[] | undefined) {

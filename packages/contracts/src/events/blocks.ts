@@ -13,21 +13,23 @@ export const kernelInstant = z.iso.datetime({ precision: 9 });
 
 const exactBytes = z.base64().describe('exact bytes, present only when they are not valid UTF-8');
 
-/** `path: string` plus `path_bytes`, see bytes.ts. */
-export function text<K extends string>(
-  name: K,
-): { [P in K]: z.ZodString } & {
+type RequiredText<K extends string> = { [P in K]: z.ZodString } & {
   [P in `${K}_bytes`]: z.ZodOptional<z.ZodBase64>;
-} {
-  return { [name]: z.string(), [`${name}_bytes`]: exactBytes.optional() } as never;
+};
+type OptionalText<K extends string> = { [P in K]: z.ZodOptional<z.ZodString> } & {
+  [P in `${K}_bytes`]: z.ZodOptional<z.ZodBase64>;
+};
+
+/** `path: string` plus `path_bytes`, see bytes.ts. */
+export function text<K extends string>(name: K, meaning?: string): RequiredText<K> {
+  const field = meaning === undefined ? z.string() : z.string().describe(meaning);
+  // A computed key loses its literal type; the names are checked by the golden lines.
+  return { [name]: field, [`${name}_bytes`]: exactBytes.optional() } as RequiredText<K>;
 }
 
-export function optionalText<K extends string>(
-  name: K,
-): { [P in K]: z.ZodOptional<z.ZodString> } & {
-  [P in `${K}_bytes`]: z.ZodOptional<z.ZodBase64>;
-} {
-  return { [name]: z.string().optional(), [`${name}_bytes`]: exactBytes.optional() } as never;
+export function optionalText<K extends string>(name: K, meaning?: string): OptionalText<K> {
+  const field = meaning === undefined ? z.string().optional() : z.string().optional().describe(meaning);
+  return { [name]: field, [`${name}_bytes`]: exactBytes.optional() } as OptionalText<K>;
 }
 
 /**
@@ -46,7 +48,7 @@ export const meta = {
   ei: z.int().nonnegative().describe('position in the session, terminal output included'),
   uid: uuid.describe('id of this event'),
   time: instant,
-  cluster_name: z.string().optional().describe('absent only in records of versions before 5'),
+  cluster_name: z.string().optional().describe('absent only in records of the oldest versions'),
 };
 
 /** U. */

@@ -58,7 +58,7 @@ describe('bytes in events', () => {
           assert.equal(valid, strict);
         },
       ),
-      { numRuns: 2000 },
+      { numRuns: 500 },
     );
   });
 

@@ -28,7 +28,7 @@ export const recordedKind = z.enum(['command', 'disk', 'network']);
 export const kernelTask = {
   pid: z.int().nonnegative().describe('thread group id'),
   cgroup_id: z.int().nonnegative(),
-  ...text('program'),
+  ...text('program', 'name of the task, at most 15 bytes; a process may set its own'),
   audit_session_id: z
     .int()
     .nonnegative()
@@ -40,9 +40,9 @@ export const kernelTask = {
     .positive()
     .optional()
     .describe("the kernel's own count in the session: contiguous, gaps are losses"),
-  ktime: kernelInstant.optional(),
-  source: hookSource.optional(),
-  process_uid: z.int().nonnegative().optional(),
+  ktime: kernelInstant.optional().describe('when the kernel saw it'),
+  source: hookSource.optional().describe('the hook that saw it'),
+  process_uid: z.int().nonnegative().optional().describe('effective user id of the process'),
   process_gid: z.int().nonnegative().optional(),
   process_flags: z
     .array(z.enum(['compat32', 'mount_ns', 'chroot', 'user_ns']))
@@ -59,17 +59,18 @@ export const sessionCommand = define(
   {
     ...kernelEvent,
     ppid: z.int().nonnegative(),
-    ...text('path'),
+    ...text('path', 'the program, as it was named to execve'),
     argv: z.array(z.string()).describe('without argv[0]: `path` is the program'),
     argv_bytes: z.array(z.base64()).optional(),
     return_code: z.int().max(0).describe('of execve: 0, or a negative errno'),
-    ...optionalText('exe'),
-    ...optionalText('cwd'),
-    ...optionalText('interpreter'),
+    ...optionalText('exe', 'resolved absolute path of the binary that runs; of a script, its interpreter'),
+    ...optionalText('cwd', 'working directory'),
+    ...optionalText('interpreter', 'when the file is a script'),
     argv_state: z
       .string()
       .regex(/^(exact|truncated\([0-9]+ of [0-9]+\)|unreadable\([A-Z0-9]+\))$/)
-      .optional(),
+      .optional()
+      .describe('exact, truncated(n of m) or unreadable(errno)'),
     flags: z
       .array(
         z.enum(['memfd', 'deleted', 'setuid', 'ld_exec', 'shm', 'compat32', 'path_partial', 'cwd_partial']),
@@ -119,13 +120,16 @@ export const sessionDisk = define(
   {
     ...kernelEvent,
     ppid: z.int().nonnegative().optional(),
-    ...text('path'),
+    ...text('path', 'the file that was opened, as the kernel resolved it; empty when the open failed'),
     flags: z.int().nonnegative().describe('O_* of open(2)'),
     return_code: z.int().describe('the descriptor, or a negative errno'),
-    path_source: z.enum(['file_open', 'fd', 'fd_shared', 'uring', 'user', 'unknown']).optional(),
+    path_source: z
+      .enum(['file_open', 'fd', 'fd_shared', 'uring', 'user', 'unknown'])
+      .optional()
+      .describe('how the path was learnt; fd_shared: another thread could have swapped the descriptor'),
     path_partial: z.boolean().optional().describe('the beginning of the path is missing'),
-    ...optionalText('user_path'),
-    ...optionalText('cwd'),
+    ...optionalText('user_path', "the caller's own string, read when the call returned"),
+    ...optionalText('cwd', 'the directory a relative user_path starts from'),
     duplicate: z.boolean().optional().describe('reported by dup2/dup3 over a shared descriptor table'),
     syscall: z.int().optional(),
     inode: wideInteger.optional(),
@@ -166,7 +170,7 @@ const socketEnds = {
     .optional()
     .describe('of IP; absent for AF_UNIX'),
   protocol: z.string().optional().describe('tcp, udp, icmp, unix, …'),
-  ...optionalText('unix_path'),
+  ...optionalText('unix_path', 'of an AF_UNIX socket; a leading NUL marks the abstract namespace'),
   socket: wideInteger.optional().describe('ties connect, outcome and close of one socket together'),
 };
 

@@ -1,10 +1,10 @@
 // A node in a temporary folder, in this process, and OpenSSH's own `ssh` as its client. For root tests.
-import { execFile, type ExecFileException, spawn } from 'node:child_process';
+import { type ExecFileException, execFile, spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import type { AuditEvent } from '@sallyport/contracts/events/event.ts';
 import { EventStamp } from '../../audit/session-emitter.ts';
 import { Auth } from '../../auth/auth.ts';
@@ -29,9 +29,19 @@ export interface Ran {
 export interface OneNodeOptions {
   readonly enhanced?: boolean;
   readonly role?: RoleOptions;
+  /** Accounts alice may log in to, besides root. */
+  readonly logins?: readonly string[];
   /** YAML lines below ssh_service.enhanced_recording, indented by four. */
   readonly enhancedYaml?: string;
   readonly service?: Partial<ServiceOptions>;
+}
+
+export interface SshOptions {
+  readonly tty?: boolean;
+  /** `command` names a subsystem. */
+  readonly subsystem?: boolean;
+  readonly input?: string;
+  readonly login?: string;
 }
 
 /** Waits until `check` gives something; throws `what` after the deadline. */
@@ -58,6 +68,7 @@ export class OneNode {
   readonly logged: Record<string, unknown>[] = [];
   service: RunningTeleport | undefined;
   #port = 0;
+  #recorderPid: number | undefined;
   readonly rootPath: string;
 
   private constructor(folder: string, options: OneNodeOptions) {
@@ -106,7 +117,12 @@ ${this.options.enhancedYaml ?? ''}
 
   async start(): Promise<void> {
     const { config } = loadConfig(this.yaml());
-    this.service = await startTeleport(config, { version: '0.1.0', log: this.#log(), ...this.options.service });
+    this.service = await startTeleport(config, {
+      version: '0.1.0',
+      log: this.#log(),
+      ...testRecorder(),
+      ...this.options.service,
+    });
     this.#port = this.service.ssh?.address.port ?? 0;
   }
 
@@ -134,11 +150,18 @@ ${this.options.enhancedYaml ?? ''}
     });
     const options: RoleOptions = { enhancedRecording: ['command', 'disk', 'network'], ...this.options.role };
     await auth.putRole({ ...accessRole, name: 'tested', options }, 'create');
-    await auth.createUser({ name: 'alice', roles: ['tested'], logins: ['root', 'nobody'] });
+    await auth.createUser({
+      name: 'alice',
+      roles: ['tested'],
+      logins: ['root', ...(this.options.logins ?? [])],
+    });
     const publicKey = parsePublicKeyLine(await readFile(join(this.folder, 'id.pub'), 'utf8'));
     const { blob } = await auth.issueUserCertificate({ user: 'alice', publicKey });
     await writeFile(join(this.folder, 'id-cert.pub'), `${publicKeyLine(blob)}\n`);
-    await writeFile(join(this.folder, 'known_hosts'), `@cert-authority * ${publicKeyLine(ca.host.publicKey)}\n`);
+    await writeFile(
+      join(this.folder, 'known_hosts'),
+      `@cert-authority * ${publicKeyLine(ca.host.publicKey)}\n`,
+    );
   }
 
   sshArgs(login = 'root'): string[] {
@@ -158,8 +181,9 @@ ${this.options.enhancedYaml ?? ''}
   }
 
   /** OpenSSH's ssh to its end. */
-  ssh(command: string | undefined, options: { tty?: boolean; input?: string; login?: string } = {}): Promise<Ran> {
-    const args = [...(options.tty ? ['-tt'] : []), ...this.sshArgs(options.login)];
+  ssh(command: string | undefined, options: SshOptions = {}): Promise<Ran> {
+    const flags = [...(options.tty ? ['-tt'] : []), ...(options.subsystem ? ['-s'] : [])];
+    const args = [...flags, ...this.sshArgs(options.login)];
     if (command !== undefined) args.push(command);
     return new Promise((resolve) => {
       const limits = { timeout: 30_000, maxBuffer: 64 << 20 };
@@ -175,7 +199,9 @@ ${this.options.enhancedYaml ?? ''}
   /** OpenSSH's ssh, still running. */
   spawnSsh(command: string | undefined, options: { tty?: boolean } = {}) {
     const args = [...(options.tty ? ['-tt'] : []), ...this.sshArgs()];
-    return spawn('ssh', command === undefined ? args : [...args, command], { stdio: ['pipe', 'pipe', 'pipe'] });
+    return spawn('ssh', command === undefined ? args : [...args, command], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
   }
 
   async events(): Promise<SeenEvent[]> {
@@ -200,7 +226,7 @@ ${this.options.enhancedYaml ?? ''}
   }
 
   /** Runs a command in a session of its own, waits for its end, and gives what the log has of it. */
-  async session(command: string | undefined, options: { tty?: boolean; input?: string } = {}) {
+  async session(command: string | undefined, options: SshOptions = {}) {
     const before = (await this.events()).filter(({ event }) => event === 'session.end').length;
     const ran = await this.ssh(command, options);
     const sessions = await this.ended(before + 1);
@@ -208,21 +234,36 @@ ${this.options.enhancedYaml ?? ''}
   }
 
   async stop(): Promise<void> {
+    this.#recorderPid = this.service?.recorderPid ?? this.#recorderPid;
     await this.service?.stop('the test is over');
     this.service = undefined;
   }
 
   /** Stops the node and its recorder (by its own pid), and removes the folder. */
   async remove(): Promise<void> {
-    const pid = this.service?.recorderPid;
     await this.stop();
-    if (pid !== undefined) {
-      try {
-        process.kill(pid, 'SIGTERM');
-      } catch {
-        // Gone already.
-      }
-    }
+    if (this.#recorderPid !== undefined) await endRecorder(this.#recorderPid);
     await rm(this.folder, { recursive: true, force: true });
   }
+}
+
+/** It goes when it watches nothing; a test that left something watched does not get to keep it. */
+async function endRecorder(pid: number): Promise<void> {
+  const alive = () => {
+    try {
+      process.kill(pid, 0);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  if (!alive()) return;
+  process.kill(pid, 'SIGTERM');
+  await until('the recorder has ended', () => !alive(), 5_000).catch(() => process.kill(pid, 'SIGKILL'));
+}
+
+/** A recorder under development, instead of the one that is built here. */
+function testRecorder(): { recorder?: string } {
+  const path = process.env['SALLYPORT_TEST_RECORDER'];
+  return path === undefined ? {} : { recorder: path };
 }

@@ -16,6 +16,7 @@ import {
 } from './openssh.fixture.ts';
 import { RawPeer } from './raw-peer.fixture.ts';
 import type { SessionChannel } from './session-channel.ts';
+import { encode } from './wire.ts';
 
 const MIB = 1024 * 1024;
 
@@ -250,6 +251,77 @@ test('garbage on the socket ends that connection and nothing else', async () => 
   );
   await (await held.openSession()).close();
   held.close();
+  await served(ours.port);
+});
+
+/** An unencrypted packet with right lengths (RFC 4253 section 6). */
+function frame(payload: Buffer): Buffer {
+  const padding = 8 - ((payload.length + 5) % 8) + 8;
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE(payload.length + padding + 1);
+  head[4] = padding;
+  return Buffer.concat([head, payload, Buffer.alloc(padding)]);
+}
+
+const KEXINIT = 20;
+const STRICT = 'kex-strict-c-v00@openssh.com';
+
+function kexInit(kex: string): Buffer {
+  const mac = 'hmac-sha2-256-etm@openssh.com';
+  const lists = [kex, 'ssh-ed25519', 'aes128-ctr', 'aes128-ctr', mac, mac, 'none', 'none', '', ''];
+  const head = Buffer.from([KEXINIT, ...Buffer.alloc(16, 1)]);
+  return Buffer.concat([head, ...lists.map((list) => encode(list)), Buffer.alloc(5)]);
+}
+
+/** What the server did with these packets: ended the connection, or waits for more. */
+async function outcome(...payloads: readonly Buffer[]): Promise<'ended' | 'goes on'> {
+  const socket = await silent(ours.port);
+  let ended = false;
+  socket.removeAllListeners('error').on('error', () => {});
+  socket.once('close', () => {
+    ended = true;
+  });
+  socket.write('SSH-2.0-x\r\n');
+  for (const payload of payloads) socket.write(frame(payload));
+  for (let n = 0; n < 100 && !ended; n++) await new Promise((resolve) => setTimeout(resolve, 2));
+  socket.destroy();
+  return ended ? 'ended' : 'goes on';
+}
+
+test('under strict key exchange nothing may come before or in between (CVE-2023-48795)', async () => {
+  const ignore = encode({ byte: Message.ignore }, 'padding');
+  assert.equal(await outcome(kexInit('curve25519-sha256')), 'goes on');
+  assert.equal(await outcome(ignore, kexInit('curve25519-sha256')), 'goes on');
+  assert.equal(await outcome(kexInit(`curve25519-sha256,${STRICT}`)), 'goes on');
+  assert.equal(await outcome(ignore, kexInit(`curve25519-sha256,${STRICT}`)), 'ended');
+  assert.equal(await outcome(kexInit(`curve25519-sha256,${STRICT}`), ignore), 'ended');
+});
+
+test('well-framed nonsense amid the key exchange ends that connection only', async () => {
+  const payload = fc.oneof(
+    fc.constantFrom(kexInit('curve25519-sha256'), kexInit('mlkem768x25519-sha256'), kexInit(STRICT)),
+    fc
+      .tuple(
+        fc.constantFrom(1, 2, 5, 6, 20, 20, 21, 30, 30, 31, 34, 50, 94),
+        fc.uint8Array({ maxLength: 1300 }),
+      )
+      .map(([type, bytes]) => Buffer.from([type, ...bytes])),
+    fc
+      .constantFrom(0, 31, 32, 33, 65, 1216, 1300)
+      .map((length) => encode({ byte: 30 }, Buffer.alloc(length))),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(payload, { maxLength: 6 }), async (payloads) => {
+      const socket = await silent(ours.port);
+      socket.removeAllListeners('error').on('error', () => {});
+      const closed = new Promise((resolve) => socket.once('close', resolve));
+      socket.write('SSH-2.0-x\r\n');
+      for (const bytes of payloads) socket.write(frame(bytes));
+      socket.end();
+      await closed;
+    }),
+    { numRuns: 150 },
+  );
   await served(ours.port);
 });
 

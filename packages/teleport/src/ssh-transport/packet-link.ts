@@ -65,6 +65,9 @@ const MAX_EARLY_HANDSHAKES = 3;
 
 const KEX_METHODS = { 'mlkem768x25519-sha256': () => new MlKem768X25519() };
 
+/** A peer's text for logs and terminals: no control characters, no more than a line. */
+const printable = (text: string) => text.slice(0, 256).replaceAll(/\p{Cc}/gu, '?');
+
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
@@ -99,7 +102,7 @@ export class PacketLink {
       onWrite: (data) => this.#write(data),
       onError: (error) => this.#die(`protocol error: ${messageOf(error)}`),
       onHeader: (header) => {
-        this.peerVersion = header.identRaw;
+        this.peerVersion = printable(header.identRaw);
       },
       onHandshakeComplete: (negotiated) => this.#keysChanged(negotiated),
       messageHandlers: { DISCONNECT: (_protocol, reason, text) => this.#disconnected(reason, text) },
@@ -282,7 +285,7 @@ export class PacketLink {
   }
 
   #disconnected(reason: number, text: string): void {
-    const said = text.slice(0, 256);
+    const said = printable(text);
     this.#die(
       reason === DisconnectReason.byApplication
         ? `the peer disconnected${said && `: ${said}`}`

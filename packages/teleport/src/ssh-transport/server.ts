@@ -41,9 +41,9 @@ export interface SshLimits {
   readonly rekeyBytes: number;
   /** New keys after this time. Default 1 h. */
   readonly rekeyIntervalMs: number;
-  /** A connection with nothing received for so long is asked for a sign of life... Default 30 s; 0 = never. */
+  /** A connection with nothing received for so long is asked for a sign of life... Default 5 min; 0 = never. */
   readonly keepaliveMs: number;
-  /** ...and closed after this many unanswered questions. Default 4. */
+  /** ...and closed when this many questions stay unanswered. Default 3. */
   readonly keepaliveTries: number;
   /** No channel open for so long: closed. Default 0 = never. */
   readonly idleMs: number;
@@ -116,7 +116,7 @@ export interface SshConnection<Identity> {
   readonly login: string;
   readonly remote: Address;
   readonly local: Address;
-  /** The client's identification string, e.g. `SSH-2.0-OpenSSH_9.2p1 Debian-2`. Untrusted text. */
+  /** The client's identification string, e.g. `SSH-2.0-OpenSSH_9.2p1 Debian-2`. A claim, but printable. */
   readonly clientVersion: string;
   /** Open session channels. */
   readonly sessions: number;
@@ -167,8 +167,8 @@ export const DEFAULT_LIMITS: SshLimits = {
   maxConnections: 10_000,
   rekeyBytes: 2 ** 30,
   rekeyIntervalMs: 3_600_000,
-  keepaliveMs: 30_000,
-  keepaliveTries: 4,
+  keepaliveMs: 300_000,
+  keepaliveTries: 3,
   idleMs: 0,
 };
 

@@ -134,6 +134,7 @@ int main(void)
 	uint32_t audit_session;
 	pid_t leader;
 
+	atexit(take_leave); /* first in, last to run: after PAM's session has been closed */
 	leave_the_daemon();
 	read_spec(&session.spec);
 	note_own_audit_session();
@@ -155,5 +156,5 @@ int main(void)
 	close(report_pipe[1]);
 	close(go_pipe[0]);
 	supervise(&session, leader, pidfd, report_pipe[0], go_pipe[1], audit_session);
-	return 0; /* atexit closes PAM */
+	return 0; /* atexit closes PAM and takes leave */
 }

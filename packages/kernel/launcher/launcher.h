@@ -106,6 +106,7 @@ void record_logout(const struct session *session, pid_t leader);
 void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void warn_daemon(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void fail(const char *code, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void take_leave(void);
 /* supervise.c: from "ready" to the leader's end */
 void supervise(const struct session *session, pid_t leader, int leader_pidfd, int report_fd, int go_fd,
 	       uint32_t audit_session);

@@ -8,11 +8,13 @@
 #define _GNU_SOURCE
 #include "launcher.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 enum { LINE_MAX_BYTES = 4096 };
 
@@ -62,6 +64,22 @@ void report(const char *format, ...)
 	send_line(line, (size_t)length);
 }
 
+/*
+ * The last act: say that no more comes, then read until the daemon has closed too. Exiting at once would answer
+ * a word that is just on its way ("resize") with EPIPE, for which Node destroys the socket, and the line that told
+ * the exit status with it.
+ */
+void take_leave(void)
+{
+	char ignored[256];
+	ssize_t got;
+
+	shutdown(CONTROL_FD, SHUT_WR);
+	do
+		got = read(CONTROL_FD, ignored, sizeof(ignored));
+	while (got > 0 || (got < 0 && errno == EINTR));
+}
+
 void warn_daemon(const char *format, ...)
 {
 	char text[LINE_MAX_BYTES / 8], escaped[LINE_MAX_BYTES / 2];
@@ -84,5 +102,5 @@ void fail(const char *code, int error, const char *format, ...)
 	va_end(args);
 	escape(escaped, sizeof(escaped), text);
 	report("error %s %d %s", code, error, escaped);
-	exit(1); /* runs atexit handlers: an opened PAM session is closed */
+	exit(1); /* runs atexit handlers: an opened PAM session is closed, leave is taken */
 }

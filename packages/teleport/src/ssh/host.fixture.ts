@@ -105,7 +105,11 @@ function missing(what: string): never {
 }
 
 /** Polls until the question is answered with something truthy; fails at the deadline. */
-export async function eventually<T>(what: string, ask: () => T | Promise<T>, deadlineMs = 5000): Promise<T> {
+export async function eventually<T>(
+  what: string,
+  ask: () => T | Promise<T>,
+  deadlineMs = 10_000,
+): Promise<T> {
   const deadline = Date.now() + deadlineMs;
   for (;;) {
     const answer = await ask();

@@ -140,7 +140,7 @@ describe('the terminal of a session', { skip: cannotLaunch() }, () => {
   });
 
   test('what runs on after the shell’s exit keeps the output open until it is done', async () => {
-    const session = await launched('(trap "" HUP; sleep 0.3; echo late) & exit 0');
+    const session = await launched('trap "" HUP; (sleep 0.3; echo late) & exit 0');
     const output = textOf(session.terminal?.output ?? assert.fail());
     await session.go();
     await session.closed;

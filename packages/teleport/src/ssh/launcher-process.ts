@@ -60,7 +60,7 @@ export class LauncherProcess {
     this.#control.on('error', () => {});
     this.#child.on('error', (cause) => this.#fail(cannotStart(cause)));
     // 'close', not 'exit': the last lines may still be in the socket when the process is reaped.
-    this.#child.on('close', () => this.#end());
+    this.#child.on('close', (code, signal) => this.#end(signal ?? `status ${code}`));
     this.#control.write(spec);
   }
 
@@ -108,12 +108,13 @@ export class LauncherProcess {
     this.#exited.reject(error);
   }
 
-  #end(): void {
+  #end(how: string): void {
     clearTimeout(this.#deadline);
     this.#execed.reject(
       new AppError('unavailable', 'launch.ended_early', 'The session ended before its start.'),
     );
-    this.#fail(new AppError('internal', 'launch.died', 'The launcher died.'));
+    const cause = new Error(`the launcher ended by ${how} without a word`);
+    this.#fail(new AppError('internal', 'launch.died', 'The launcher died.', { cause }));
     this.#closed.resolve();
   }
 

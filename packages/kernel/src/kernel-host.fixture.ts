@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -52,6 +52,15 @@ export interface SessionOptions extends Partial<Pick<WatchRequest, 'kinds' | 'po
   readonly cwd?: string;
 }
 
+/** Hosts not stopped yet: a test run that is cut short leaves no recorder and no pin behind. */
+const running = new Set<KernelHost>();
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  process.once(signal, () => {
+    for (const host of running) host.abandon();
+    process.exit(1);
+  });
+}
+
 /** A recorder with its own directory. */
 export class KernelHost {
   readonly dir: string;
@@ -69,6 +78,7 @@ export class KernelHost {
   static async start(ringBytes = 16 * 1024 * 1024): Promise<KernelHost> {
     const host = new KernelHost(await mkdtemp(join(tmpdir(), 'kernel-host-')), ringBytes);
     await mkdir(join(cgroupRoot ?? '', host.#name));
+    running.add(host);
     await host.connect();
     return host;
   }
@@ -114,7 +124,13 @@ export class KernelHost {
     await until('the recorder is gone', () => !alive(pid));
   }
 
+  abandon(): void {
+    process.kill(this.client.hello.pid, 'SIGKILL');
+    rmSync(this.#pinDir, { recursive: true, force: true });
+  }
+
   async stop(): Promise<void> {
+    running.delete(this);
     const { pid } = this.client.hello;
     this.client.close();
     if (alive(pid)) process.kill(pid, 'SIGCONT');

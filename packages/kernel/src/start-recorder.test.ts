@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before, type TestContext, test } from 'node:test';
+import { ControlStream, controlFrame } from './control-frames.ts';
 import { startRecorder } from './start-recorder.ts';
+import { control_error, control_hello, control_type } from './wire.gen.ts';
 
 let dir = '';
 before(async () => {
@@ -54,4 +58,54 @@ test('a socket path longer than the kernel takes is refused at once', async () =
   await assert.rejects(startRecorder({ ...options('/bin/true'), socketPath }), {
     code: 'recorder_socket_path',
   });
+});
+
+/** A recorder of another release: its hello carries another hash. `busy`: it refuses to shut down. */
+async function otherRelease(t: TestContext, busy: boolean) {
+  const socketPath = join(dir, busy ? 'busy.sock' : 'idle.sock');
+  const asked: number[] = [];
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.write(controlFrame(control_type.CONTROL_HELLO, 0, Buffer.alloc(control_hello.SIZE, 1)));
+    const stream = new ControlStream();
+    socket.on('data', (chunk) => {
+      const frames = stream.push(chunk);
+      assert.ok(typeof frames !== 'string');
+      for (const frame of frames) {
+        asked.push(frame.type);
+        if (busy) {
+          const body = Buffer.alloc(control_error.SIZE);
+          body.writeInt32LE(-16, control_error.error);
+          socket.write(controlFrame(control_type.CONTROL_ERROR, frame.id, body));
+        } else {
+          socket.end(controlFrame(frame.type, frame.id));
+          server.close();
+        }
+      }
+    });
+  });
+  server.listen(socketPath);
+  await once(server, 'listening');
+  t.after(() => server.close());
+  return { socketPath, asked };
+}
+
+test('a recorder of another release that still watches is left alone, and the operator told', async (t) => {
+  const { socketPath, asked } = await otherRelease(t, true);
+  await assert.rejects(startRecorder({ ...options('/bin/false'), socketPath }), {
+    code: 'recorder_version_busy',
+    kind: 'conflict',
+    hint: /end its sessions/,
+  });
+  assert.deepEqual(asked, [control_type.CONTROL_SHUTDOWN]);
+});
+
+test('an idle recorder of another release is asked to go before ours is started', async (t) => {
+  const { socketPath, asked } = await otherRelease(t, false);
+  // Started for good only after the other one is gone: /bin/false then ends at once.
+  await assert.rejects(startRecorder({ ...options('/bin/false'), socketPath }), {
+    code: 'recorder_failed',
+    message: /exit 1/,
+  });
+  assert.deepEqual(asked, [control_type.CONTROL_SHUTDOWN]);
 });

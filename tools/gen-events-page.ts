@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { type CatalogEntry, catalog } from '../packages/contracts/src/events/event.ts';
 import { type JsonSchema, jsonSchemaOf } from '../packages/contracts/src/events/json-schema.ts';
 import { writePage } from './reference-page.ts';
+import { sourceFiles } from './source-files.ts';
 
 const intro = `# Audit events
 
@@ -40,6 +41,11 @@ const examples = new Map(
     .split('\n')
     .map((line) => [JSON.parse(line).code as string, line]),
 );
+
+const daemon = sourceFiles('packages/teleport/src/**/*.ts').map(({ text }) => text);
+
+/** Whether anything in the daemon makes this event. */
+const isEmitted = ({ code }: CatalogEntry) => daemon.some((text) => text.includes(`'${code}'`));
 
 function typeOf(schema: JsonSchema): string {
   if (schema.const !== undefined) return `\`${JSON.stringify(schema.const)}\``;
@@ -85,7 +91,7 @@ function section(entry: CatalogEntry): string {
   return [
     `### ${entry.event} ${entry.code}`,
     '',
-    entry.title,
+    isEmitted(entry) ? entry.title : `${entry.title} Not emitted by this version.`,
     '',
     '| field | type | always | |',
     '|---|---|---|---|',
@@ -121,15 +127,18 @@ function writeSchema(schema: JsonSchema): string {
 const anchor = (entry: CatalogEntry) =>
   `#${`${entry.event} ${entry.code}`.toLowerCase().replaceAll('.', '').replaceAll(' ', '-')}`;
 
-const overview = catalog.map(
-  (entry) => `| [\`${entry.event}\`](${anchor(entry)}) | ${entry.code} | ${entry.title} |`,
-);
+const overview = catalog.map((entry) => {
+  const mark = isEmitted(entry) ? '' : ' †';
+  return `| [\`${entry.event}\`](${anchor(entry)}) | ${entry.code}${mark} | ${entry.title} |`;
+});
 
 writePage(
   'docs/reference/events.md',
   [
     intro,
     '## All events',
+    '',
+    '† known to readers, not emitted by this version.',
     '',
     '| event | code | says |',
     '|---|---|---|',

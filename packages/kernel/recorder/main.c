@@ -143,6 +143,9 @@ static int lock_spool_dir(const char *dir)
 	return 0;
 }
 
+/* What an epoll event is about, where it is not a client: only the addresses matter. */
+static char signals_tag, synced_tag;
+
 static void arm_ring(int epoll, int ring, bool on)
 {
 	struct epoll_event event = { .events = on ? EPOLLIN : 0, .data.ptr = NULL };
@@ -167,7 +170,7 @@ static bool may_stop(int signals)
  * Two gaits. Asleep: epoll with the ring armed; the first record wakes us. Awake: a drain every DRAIN_MS with the
  * ring disarmed, until one finds nothing.
  */
-static void run(struct kernel *kernel, int epoll, int signals, int synced)
+static void run(struct kernel *kernel, int epoll, int signals)
 {
 	bool awake = true;
 	__u64 ticked = 0;
@@ -181,9 +184,9 @@ static void run(struct kernel *kernel, int epoll, int signals, int synced)
 		for (int i = 0; i < n; i++) {
 			void *tag = events[i].data.ptr;
 
-			if (tag == &synced)
+			if (tag == &synced_tag)
 				sync_collect();
-			else if (tag == &signals && may_stop(signals))
+			else if (tag == &signals_tag && may_stop(signals))
 				return;
 			else if (control_owns(tag))
 				control_event(tag, events[i].events);
@@ -249,14 +252,14 @@ int main(int argc, char **argv)
 	}
 	event.data.ptr = NULL;
 	epoll_ctl(epoll, EPOLL_CTL_ADD, kernel.ring_fd, &event);
-	event.data.ptr = &signals;
+	event.data.ptr = &signals_tag;
 	epoll_ctl(epoll, EPOLL_CTL_ADD, signals, &event);
-	event.data.ptr = &synced;
+	event.data.ptr = &synced_tag;
 	epoll_ctl(epoll, EPOLL_CTL_ADD, synced, &event);
 	arm_ring(epoll, kernel.ring_fd, false);
 	say("serving %s: ring %zu KiB, features %#x, %u sessions %s", options.socket, kernel.ring_size >> 10,
 	    kernel.features, sessions_count(), kernel.taken_over ? "taken over" : "");
-	run(&kernel, epoll, signals, synced);
+	run(&kernel, epoll, signals);
 	control_stop();
 	kernel_stop(&kernel);
 	say("stopped");

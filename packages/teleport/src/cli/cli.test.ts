@@ -1,7 +1,7 @@
 // The commands as an operator runs them: real processes, real files, OpenSSH's own tools as witnesses.
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
-import { chmod, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -283,6 +283,21 @@ test('the programs run through a symbolic link, and say so when Node is too old'
   const text = await readFile(bin('teleport'), 'utf8');
   for (const other of ['tctl', 'tsh'])
     assert.equal(await readFile(bin(other), 'utf8'), text, 'one script, three names');
+});
+
+test('with an old Node and no toolchain the programs say what to install', async () => {
+  const copy = join(dir, 'elsewhere/packages/teleport/bin');
+  await mkdir(copy, { recursive: true });
+  await cp(bin('tctl'), join(copy, 'tctl'));
+  const old = join(dir, 'old-node');
+  await mkdir(old);
+  await writeFile(join(old, 'node'), '#!/bin/sh\necho v20.11.0\n', { mode: 0o755 });
+  const { code, stderr } = await exec(join(copy, 'tctl'), ['status'], '', { PATH: `${old}:/usr/bin:/bin` });
+  assert.equal(code, 8);
+  assert.match(
+    stderr,
+    /tctl needs Node\.js 24 or newer; found \S+old-node\/node \(version 20\)\.\n.*make setup/,
+  );
 });
 
 test('completion knows every command, in a shell that loads it', async () => {

@@ -134,7 +134,7 @@ const mistakes: [what: string, yaml: string, ...expected: string[]][] = [
     'ssh_service:\n  enabled: perhaps',
     'f:2:12: ssh_service.enabled must be true or false (or yes or no), not "perhaps"',
   ],
-  ['a list for text', 'teleport:\n  nodename: [a]', 'f:2:13: teleport.nodename must be text'],
+  ['a list for text', 'teleport:\n  nodename: [a]', 'f:2:13: teleport.nodename must be a name'],
   [
     'text for a number',
     'ssh_service:\n  enhanced_recording: {disk_buffer_size: many}',
@@ -142,8 +142,8 @@ const mistakes: [what: string, yaml: string, ...expected: string[]][] = [
   ],
   [
     'an unknown word',
-    'teleport:\n  log: {severity: warning}',
-    'f:2:19: teleport.log.severity must be one of debug, info, warn, error, not "warning"',
+    'teleport:\n  log: {severity: warnin}',
+    'f:2:19: teleport.log.severity must be one of debug, info, warn, error, not "warnin"; did you mean "warn"?',
   ],
   [
     'a bad address',
@@ -189,6 +189,24 @@ const mistakes: [what: string, yaml: string, ...expected: string[]][] = [
 for (const [what, yaml, ...expected] of mistakes) {
   test(`${what} is refused with its line and column`, () => assert.deepEqual(problems(yaml), expected));
 }
+
+test('severities are taken in every documented spelling', () => {
+  for (const [given, read] of [
+    ['INFO', 'info'],
+    ['warning', 'warn'],
+    ['ERR', 'error'],
+    ['Debug', 'debug'],
+  ]) {
+    assert.equal(loadConfig(`teleport: {log: {severity: ${given}}}`).config.log.severity, read);
+  }
+  assert.match(problems('teleport: {log: {severity: constructor}}')[0] ?? '', /must be one of/);
+});
+
+test('a name that would break a line of known_hosts or the log is refused', () => {
+  assert.deepEqual(problems('auth_service: {cluster_name: "a\\n@cert-authority * x"}'), [
+    'f:1:30: auth_service.cluster_name must be a name of 1 to 255 characters without blanks',
+  ]);
+});
 
 test('negative buffer sizes are refused in the documented words', () => {
   const sizes =

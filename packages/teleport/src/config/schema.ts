@@ -76,6 +76,15 @@ export function text<T extends Optional<string>>(options: FieldOptions<T>, what 
   );
 }
 
+/** A name that travels in certificates, log lines and known_hosts: nothing invisible, no blanks. */
+export function name<T extends Optional<string>>(options: FieldOptions<T>): Field<T | string> {
+  return scalar<T | string>('a name', options, String, (value, path) =>
+    /^[^\s\p{C}]{1,255}$/u.test(value)
+      ? { value }
+      : { problem: `${path} must be a name of 1 to 255 characters without blanks` },
+  );
+}
+
 export function bool(options: FieldOptions<boolean>): Field<boolean> {
   // `yes` and `no` are booleans in YAML 1.1, which the documented system reads, and text in YAML 1.2.
   return scalar('true or false', options, String, (value, path) => {
@@ -100,12 +109,16 @@ export function integer(
   });
 }
 
+/** `aliases`: other spellings the documented system takes. Case does not matter (`severity: INFO`). */
 export function oneOf<const T extends string>(
   words: readonly T[],
-  options: FieldOptions<NoInfer<T>>,
+  options: FieldOptions<NoInfer<T>> & { aliases?: Readonly<Record<string, NoInfer<T>>> },
 ): Field<T> {
   return scalar(words.map((word) => `\`${word}\``).join(', '), options, String, (value, path) => {
-    const word = words.find((candidate) => candidate === value);
+    const given = value.toLowerCase();
+    const word =
+      words.find((candidate) => candidate === given) ??
+      new Map(Object.entries(options.aliases ?? {})).get(given);
     if (word !== undefined) return { value: word };
     const near = nearestKey(value, words);
     return { problem: `${path} must be one of ${words.join(', ')}, not "${value}"${didYouMean(near)}` };

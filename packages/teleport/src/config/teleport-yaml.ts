@@ -9,6 +9,7 @@ import {
   type FieldOptions,
   integer,
   list,
+  name,
   oneOf,
   path,
   section,
@@ -55,6 +56,7 @@ const log = section(
     output: text({ default: 'stderr', doc: '`stderr`, `stdout` or the path of a file.' }),
     severity: oneOf(['debug', 'info', 'warn', 'error'], {
       default: 'info',
+      aliases: { warning: 'warn', err: 'error' },
       doc: 'The least severe messages to write.',
     }),
     format: oneOf(['text', 'json'], {
@@ -67,7 +69,7 @@ const log = section(
 
 const teleport = section(
   {
-    nodename: text({ default: none, shown: "the host's name", doc: 'Name of this host in the cluster.' }),
+    nodename: name({ default: none, shown: "the host's name", doc: 'Name of this host in the cluster.' }),
     data_dir: path({
       default: '/var/lib/teleport',
       doc: 'Keys, users, audit log, recordings and spool of this host.',
@@ -158,7 +160,7 @@ const authentication = section(
 const authService = section(
   {
     enabled: bool({ default: true, doc: 'Run the auth service here.' }),
-    cluster_name: text({
+    cluster_name: name({
       default: none,
       shown: 'the nodename',
       doc: 'Name of the cluster, in every audit event. It is part of host certificates: choose it once.',

@@ -234,7 +234,7 @@ function decodeConnect(type: ConnectEvent['type']): Decode {
       bytesSent: bytes.readBigUInt64LE(at + r.bytes_sent),
       bytesReceived: bytes.readBigUInt64LE(at + r.bytes_received),
       durationNs: bytes.readBigUInt64LE(at + r.duration_ns),
-      unixPath: tail[wire.tlv_tag.TLV_UNIX_PATH],
+      unixPath: unixPathOf(tail[wire.tlv_tag.TLV_UNIX_PATH]),
     };
   };
 }
@@ -242,6 +242,11 @@ function decodeConnect(type: ConnectEvent['type']): Decode {
 function addressText(family: number, bytes: Buffer, at: number): string {
   if (family === 2) return ipv4Text(bytes, at);
   return family === 10 ? ipv6Text(bytes, at) : '';
+}
+
+/** unix(7): a path ends at its NUL, if it has one; an abstract name is all of its bytes. */
+function unixPathOf(bytes: Buffer | undefined): Buffer | undefined {
+  return bytes === undefined || bytes[0] === 0 ? bytes : upToNul(bytes, 0, bytes.length);
 }
 
 function decodeAttribution(bytes: Buffer, at: number, header: EventHeader): AttributionEvent {

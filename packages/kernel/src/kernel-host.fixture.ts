@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
@@ -102,6 +102,11 @@ export class KernelHost {
 
   get #pinDir(): string {
     return join('/sys/fs/bpf', this.#name);
+  }
+
+  /** What is pinned in the kernel for it. */
+  async pins(): Promise<string[]> {
+    return readdir(this.#pinDir).catch(() => []);
   }
 
   get socketPath(): string {
@@ -342,8 +347,12 @@ export function sum(kinds: TotalsByKind, of: 'emitted' | 'recorded' | 'lost'): n
   return eventKinds.reduce((n, kind) => n + kinds[kind][of], 0);
 }
 
-type EventOf<T extends KernelEvent['type']> = Extract<KernelEvent, { type: T }>;
+type EventOf<T extends KernelEvent['type'], E = KernelEvent> = E extends { type: infer U }
+  ? T extends U
+    ? E
+    : never
+  : never;
 
 export function ofType<T extends KernelEvent['type']>(events: readonly KernelEvent[], type: T): EventOf<T>[] {
-  return events.filter((event): event is EventOf<T> => event.type === type);
+  return events.filter((event) => event.type === type) as EventOf<T>[];
 }

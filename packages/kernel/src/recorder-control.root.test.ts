@@ -1,6 +1,7 @@
 // The real recorder's control socket: the contract, its manners towards other clients, and abuse.
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { after, before, describe, type TestContext, test } from 'node:test';
@@ -152,8 +153,30 @@ describe('the control socket', { skip }, () => {
     await until('the recorder has ended', () => !alive(own.client.hello.pid));
   });
 
+  test('an idle recorder costs nothing, ends on SIGTERM and leaves no pin', async (t) => {
+    const own = await KernelHost.start(4096);
+    t.after(() => own.stop());
+    const { pid } = own.client.hello;
+    // Busy first: what a session made it do must not keep it awake.
+    await own.record(t, ['/bin/true']);
+    const before = cpuTicks(pid);
+    const since = performance.now();
+    await until('a second has passed', () => performance.now() - since > 1000);
+    assert.ok(cpuTicks(pid) - before <= 2, `${cpuTicks(pid) - before} ticks in a second`);
+    own.signal('SIGTERM');
+    await until('the recorder has ended', () => !alive(pid), 3000);
+    assert.deepEqual(await own.pins(), []);
+  });
+
   test('this host meets every condition of pre-flight', async () => {
     const unmet = (await preflight()).filter((condition) => !condition.ok);
     assert.deepEqual(unmet, []);
   });
 });
+
+/** utime + stime of proc(5), in ticks of 10 ms. */
+function cpuTicks(pid: number): number {
+  // The name in parentheses may hold anything; the fields are counted from behind it.
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? [];
+  return Number(fields[11]) + Number(fields[12]);
+}

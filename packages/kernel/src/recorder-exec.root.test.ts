@@ -205,6 +205,72 @@ describe('commands', { skip }, () => {
     assert.equal(execOf(events, '/lib64/ld-linux-x86-64.so.2 /bin/true through-ld').ldExec, true);
   });
 
+  test('a thread that executes has the process’s id, and the process one exit', async (t) => {
+    const { events, session } = await host.record(t, [
+      program('threads'),
+      'exec',
+      '/bin/true',
+      'by a thread',
+    ]);
+    const { leaderPid } = session.request;
+    const exec = execOf(events, '/bin/true by a thread');
+    assert.deepEqual([exec.pid, exec.tid], [leaderPid, leaderPid]);
+    assert.deepEqual(
+      ofType(events, 'exit').map((event) => [event.pid, event.status]),
+      [[leaderPid, 0]],
+    );
+  });
+
+  test('a process ends with its last thread, with the status its parent gets', async (t) => {
+    const outlived = await host.record(t, [program('threads'), 'leader-first']);
+    assert.deepEqual(
+      ofType(outlived.events, 'exit').map((event) => event.status),
+      [23],
+    );
+    const crowd = await host.record(t, [program('threads'), 'crowd', '60']);
+    assert.equal(ofType(crowd.events, 'exit').length, 1);
+    const opened = ofType(crowd.events, 'open').filter((event) => String(event.path) === '/etc/hostname');
+    assert.equal(opened.length, 60);
+    assert.ok(opened.every((event) => event.pid === crowd.session.request.leaderPid));
+    assert.ok(opened.some((event) => event.pathSource === 'fd_shared'));
+  });
+
+  test('a thousand short-lived children each have their own exit', async (t) => {
+    const { events, session } = await host.record(t, [program('threads'), 'forks', '1000']);
+    const ends = ofType(events, 'exit').filter((event) => event.pid !== session.request.leaderPid);
+    assert.deepEqual(
+      ends.map((event) => event.status),
+      Array.from({ length: 1000 }, (_, i) => i % 200),
+    );
+    assert.ok(ends.every((event) => event.ppid === session.request.leaderPid));
+  });
+
+  test('ids are those of the process, and a setuid bit that took effect is marked', async (t) => {
+    await chmod(dir, 0o755);
+    const suid = join(dir, 'suid-true');
+    await copyFile('/bin/true', suid);
+    await chmod(suid, 0o4755);
+    const become = ['/usr/bin/setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+    const { events } = await host.record(t, [...become, '/bin/sh', '-c', `/bin/true as nobody; ${suid} up`]);
+    const plain = execOf(events, '/bin/true as nobody');
+    assert.deepEqual([plain.uid, plain.gid, plain.setuid], [65534, 65534, false]);
+    const raised = execOf(events, `${suid} up`);
+    assert.deepEqual([raised.uid, raised.setuid], [0, true]);
+  });
+
+  test('a chroot and foreign namespaces are marked, and the path is whole beyond them', async (t) => {
+    const programs = realpathSync(program('.'));
+    const rooted = await host.record(t, ['/usr/sbin/chroot', programs, '/threads', 'forks', '0']);
+    const inside = execOf(rooted.events, '/threads forks 0');
+    assert.deepEqual([String(inside.exe), inside.chroot], [join(programs, 'threads'), true]);
+    const mounts = await host.record(t, ['/usr/bin/unshare', '-m', '/bin/true', 'own mounts']);
+    const elsewhere = execOf(mounts.events, '/bin/true own mounts');
+    assert.deepEqual([elsewhere.foreignMountNamespace, elsewhere.userNamespace], [true, false]);
+    assert.equal(String(elsewhere.exe), realpathSync('/bin/true'));
+    const users = await host.record(t, ['/usr/bin/unshare', '-U', '/bin/true', 'own users']);
+    assert.equal(execOf(users.events, '/bin/true own users').userNamespace, true);
+  });
+
   const amd64 = { skip: process.arch !== 'x64' && 'amd64 only' };
 
   // The kernel forgets which call it was when the new program is a 64-bit one (set_personality_64bit).

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
+import { join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import type { ConnectEvent } from './kernel-event.ts';
 import { KernelHost, ofType, program, type Recording, skip } from './kernel-host.fixture.ts';
@@ -122,5 +123,36 @@ describe('connections', { skip }, () => {
     ]);
     assert.equal(connectTo(events, port).settled.outcome, 'established');
     assert.equal(ofType(events, 'exec').length, 1);
+  });
+
+  for (const address of ['127.0.0.1', '::1']) {
+    test(`datagrams to ${address} without a connect are told once a destination`, async (t) => {
+      const port = await freePort(address);
+      const { events } = await host.record(t, [program('connects'), 'send', address, String(port), '50']);
+      const sends = ofType(events, 'connect').filter((event) => event.dstPort === port);
+      assert.deepEqual(
+        sends.map((event) => [event.operation, event.dstAddr, event.protocol, event.source]),
+        [['send', address, 17, 'cgroup_sendmsg']],
+      );
+    });
+  }
+
+  test('AF_UNIX: the socket’s path, abstract names and refusals', async (t) => {
+    const path = join(host.dir, 'listens');
+    const abstract = `\0sallyport-${process.pid}`;
+    for (const at of [path, abstract]) {
+      const server = createServer((socket) => socket.destroy()).listen(at);
+      await once(server, 'listening');
+      t.after(() => server.close());
+    }
+    const connectUnix = async (to: string) => {
+      const { events } = await host.record(t, [program('connects'), 'unix', to]);
+      const [connect, ...others] = ofType(events, 'connect').filter((event) => event.family === 1);
+      assert.deepEqual(others, []);
+      return [connect?.unixPath?.toString('latin1'), connect?.outcome, connect?.error];
+    };
+    assert.deepEqual(await connectUnix(path), [path, 'established', 0]);
+    assert.deepEqual(await connectUnix(`@${abstract.slice(1)}`), [abstract, 'established', 0]);
+    assert.deepEqual(await connectUnix('/nowhere.sock'), ['/nowhere.sock', 'failed', 2]);
   });
 });

@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, rmdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { checkSpool, KernelHost, ofType, program, skip, TestSession, until } from './kernel-host.fixture.ts';
+import { SpoolReader } from './spool.ts';
 
 describe('sessions', { skip }, () => {
   let host: KernelHost;
@@ -238,5 +239,69 @@ describe('sessions', { skip }, () => {
     assert.equal(stats.sessions, before.sessions);
     assert.equal(stats.lineageEntries, before.lineageEntries);
     for (const { events, totals } of recordings) checkSpool(events, totals);
+  });
+
+  test('a stranger in a cgroup below the session’s is adopted too', async (t) => {
+    const session = await host.open(t, ['/bin/sleep', '30']);
+    const below = join(session.cgroupDir, 'a', 'b');
+    await mkdir(below, { recursive: true });
+    const stranger = spawn('/bin/sh', ['-c', `echo $$ >${below}/cgroup.procs; /bin/true from below; exit 0`]);
+    await once(stranger, 'exit');
+    await rmdir(below);
+    await rmdir(join(session.cgroupDir, 'a'));
+    session.leader.kill('SIGKILL');
+    await session.idle();
+    const { events } = await session.end();
+    assert.ok(execArgs(events).includes('/bin/true from below'), execArgs(events).join(' | '));
+  });
+
+  test('a reader that follows the progress sees every event once, while the session runs', async (t) => {
+    const session = await host.open(t, [
+      '/bin/sh',
+      '-c',
+      'i=0; while [ $i -lt 200 ]; do /bin/true $i; i=$((i+1)); done',
+    ]);
+    let known = 0;
+    const onProgress = (id: string, length: number) => {
+      if (id === session.id) known = length;
+    };
+    host.client.on('progress', onProgress);
+    t.after(() => host.client.off('progress', onProgress));
+    const reader = await SpoolReader.open(join(host.spoolDir, `${session.id}.spool`));
+    t.after(() => reader.close());
+    const seen: number[] = [];
+    let offset = reader.firstOffset;
+    const readOn = async (to: number) => {
+      for await (const item of reader.read(offset, to)) {
+        assert.ok(item.type === 'event');
+        if (item.event.seq > 0) seen.push(item.event.seq);
+        offset = item.nextOffset;
+      }
+      assert.equal(offset, Math.max(offset, to), 'what was announced is whole');
+    };
+    session.go();
+    let reads = 0;
+    await until('the session is idle', async () => {
+      if (known > offset) {
+        reads++;
+        await readOn(known);
+      }
+      return (await host.client.totals(session.id)).liveTasks === 0;
+    });
+    assert.ok(reads > 1, 'events came while the session ran');
+    const { totals } = await session.end();
+    await readOn(totals.spoolLength);
+    assert.deepEqual(
+      seen,
+      Array.from({ length: totals.lastSeq }, (_, i) => i + 1),
+    );
+  });
+
+  test('a throttled session in a small ring is thawed again and its totals are exact', async (t) => {
+    const small = await KernelHost.start(64 * 1024);
+    t.after(() => small.stop());
+    const flood = [program('opens'), 'flood', '/etc/passwd', '20000'];
+    const { totals } = await small.record(t, flood, { policy: 'throttle' });
+    assert.ok(totals.kinds.disk.emitted >= 20_000);
   });
 });

@@ -2,6 +2,8 @@
 /*
  * Connects a socket and says how it went, as one JSON line.
  *   connects tcp|udp ADDRESS PORT [nonblock] [BYTES-TO-SEND]
+ *   connects send ADDRESS PORT COUNT     datagrams by sendto, without a connect
+ *   connects unix PATH                   @NAME for the abstract name space
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -11,7 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <stddef.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static socklen_t address_of(const char *text, int port, struct sockaddr_storage *ss)
@@ -53,6 +57,32 @@ static int wait_for_outcome(int fd)
 	return error;
 }
 
+static int send_datagrams(const char *address, int port, int count)
+{
+	struct sockaddr_storage ss = { 0 };
+	socklen_t length = address_of(address, port, &ss);
+	int fd = socket(ss.ss_family, SOCK_DGRAM, 0), sent = 0;
+
+	for (int i = 0; i < count; i++)
+		sent += sendto(fd, "x", 1, 0, (struct sockaddr *)&ss, length) == 1;
+	printf("{\"pid\":%d,\"sent\":%d}\n", getpid(), sent);
+	return 0;
+}
+
+static int connect_unix(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	socklen_t length = offsetof(struct sockaddr_un, sun_path) + strlen(path);
+
+	strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
+	if (path[0] == '@')
+		address.sun_path[0] = 0;
+	int error = connect(fd, (struct sockaddr *)&address, length) < 0 ? errno : 0;
+	printf("{\"pid\":%d,\"first\":%d,\"errno\":%d,\"port\":0}\n", getpid(), error, error);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct sockaddr_storage ss = { 0 };
@@ -60,6 +90,10 @@ int main(int argc, char **argv)
 	int bytes = argc > 5 ? atoi(argv[5]) : 0;
 	int first = 0, outcome = 0;
 
+	if (argc == 3 && !strcmp(argv[1], "unix"))
+		return connect_unix(argv[2]);
+	if (argc == 5 && !strcmp(argv[1], "send"))
+		return send_datagrams(argv[2], atoi(argv[3]), atoi(argv[4]));
 	if (argc < 4)
 		return 2;
 	socklen_t length = address_of(argv[2], atoi(argv[3]), &ss);

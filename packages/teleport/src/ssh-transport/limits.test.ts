@@ -247,7 +247,7 @@ test('garbage on the socket ends that connection and nothing else', async () => 
       socket.end(bytes);
       await closed;
     }),
-    { numRuns: 150 },
+    { numRuns: 80 },
   );
   await (await held.openSession()).close();
   held.close();
@@ -320,7 +320,7 @@ test('well-framed nonsense amid the key exchange ends that connection only', asy
       socket.end();
       await closed;
     }),
-    { numRuns: 150 },
+    { numRuns: 80 },
   );
   await served(ours.port);
 });
@@ -361,7 +361,7 @@ for (const [when, join] of [
         await new Promise((resolve) => setImmediate(resolve));
         peer.socket.destroy();
       }),
-      { numRuns: 100 },
+      { numRuns: 50 },
     );
     await (await held.openSession()).close();
     held.close();

@@ -167,13 +167,13 @@ export class PacketLink {
     this.#armDeadline();
   }
 
-  /** Says goodbye (the text is shown by most clients) and ends the connection. */
-  disconnect(reason: number, text: string): void {
+  /** Says goodbye (most clients show the text) and ends the connection; `why` is for us, where it differs. */
+  disconnect(reason: number, text: string, why = text): void {
     if (this.#dead) return;
     // Amid a key exchange only ssh2 can get a packet out, and it sends no text.
     if (this.rekeying) this.#protocol.disconnect(reason);
     else this.send(encode({ byte: Message.disconnect }, { uint32: reason }, text, ''));
-    this.#die(text);
+    this.#die(why);
   }
 
   /** RFC 4253 section 11.4. Only right while handling the message in question. */
@@ -298,8 +298,11 @@ export class PacketLink {
     try {
       call();
     } catch (error) {
-      this.disconnect(DisconnectReason.byApplication, 'Internal error.');
-      this.#die(`handler failed: ${messageOf(error)}`);
+      this.disconnect(
+        DisconnectReason.byApplication,
+        'Internal error.',
+        `handler failed: ${messageOf(error)}`,
+      );
     }
   }
 

@@ -213,6 +213,10 @@ export class ServerConnection<Identity> implements LinkHandler {
     this.#table?.lost();
     this.#context.gone(this);
     this.#resolveClosed(reason);
+    const fields = { connection: this.id, remote: this.remote, reason };
+    const { log } = this.#context.options;
+    if (reason.startsWith('handler failed')) log?.warn(fields, 'an ssh connection broke on our own fault');
+    else log?.debug(fields, 'an ssh connection ended');
   }
 
   #leftEarly(reason: string): void {

@@ -187,7 +187,7 @@ export class UserAuth<Identity> {
       this.#finished = true;
       this.#waiting = [];
       this.#link.send(encode({ byte: Message.userauthSuccess }));
-      this.#options.accepted(decision.identity, attempt.login);
+      if (this.#link.alive) this.#options.accepted(decision.identity, attempt.login);
       return;
     }
     this.#refuse('denied', decision.reason, attempt);

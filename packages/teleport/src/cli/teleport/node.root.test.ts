@@ -9,40 +9,9 @@ import { after, before, describe, test } from 'node:test';
 import { recorderBinary } from '@sallyport/kernel/binaries.ts';
 import { cannotLaunch, createLogin, type TestLogin } from '../../ssh/host.fixture.ts';
 import { OneNode, type SeenEvent, type SshOptions, until } from './one-node.fixture.ts';
+import { assertWhole, commandLines, only } from './session-assertions.fixture.ts';
 
 const skip = cannotLaunch() || (!existsSync(recorderBinary) && 'the recorder is not built (make)');
-
-function only(events: readonly SeenEvent[], name: string): SeenEvent[] {
-  return events.filter(({ event }) => event === name);
-}
-
-/** `path arg arg`, as the log has it. */
-function commandLines(events: readonly SeenEvent[]): string[] {
-  return only(events, 'session.command')
-    .filter((event) => event['return_code'] === 0)
-    .map((event) => [event['path'], ...(event['argv'] as string[])].join(' '));
-}
-
-/** What must hold for each session, whatever happened in it. */
-function assertWhole(events: readonly SeenEvent[]): void {
-  assert.equal(events[0]?.event, 'session.start');
-  const end = events.at(-1);
-  assert.equal(end?.event, 'session.end');
-  assert.equal(end?.['enhanced_recording'], true);
-  const seqs = events.flatMap((event) => (typeof event['seq'] === 'number' ? [event['seq']] : []));
-  assert.deepEqual(
-    [...seqs].sort((a, b) => a - b),
-    seqs.map((_, i) => i + 1),
-    'seq is not contiguous',
-  );
-  const totals = Object.values(end?.['enhanced_totals'] as Record<string, Record<string, number>>);
-  for (const { emitted = 0, recorded = 0, lost = 0 } of totals) assert.equal(emitted, recorded + lost);
-  assert.equal(
-    totals.reduce((sum, { recorded = 0 }) => sum + recorded, 0),
-    seqs.length,
-  );
-  assert.equal(new Set(events.map(({ ei }) => ei)).size, events.length, 'a position was given twice');
-}
 
 describe('a node', { skip }, () => {
   let node: OneNode;

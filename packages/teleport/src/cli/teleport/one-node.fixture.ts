@@ -1,9 +1,10 @@
 // A node in a temporary folder, in this process, and OpenSSH's own `ssh` as its client. For root tests.
-import { type ExecFileException, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, type ExecFileException, execFile, spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { AuditEvent } from '@sallyport/contracts/events/event.ts';
 import { EventStamp } from '../../audit/session-emitter.ts';
@@ -69,6 +70,8 @@ export class OneNode {
   service: RunningTeleport | undefined;
   #port = 0;
   #recorderPid: number | undefined;
+  #child: ChildProcess | undefined;
+  childLog = '';
   readonly rootPath: string;
 
   private constructor(folder: string, options: OneNodeOptions) {
@@ -126,9 +129,39 @@ ${this.options.enhancedYaml ?? ''}
     this.#port = this.service.ssh?.address.port ?? 0;
   }
 
-  /** For a daemon in another process, which said where it listens. */
-  listensAt(port: number): void {
-    this.#port = port;
+  /** The same node in a process of its own, which can be killed. */
+  async startChild(): Promise<void> {
+    const path = join(this.folder, 'teleport.yaml');
+    await writeFile(path, this.yaml());
+    const program = fileURLToPath(new URL('daemon.fixture.ts', import.meta.url));
+    const child = spawn(process.execPath, [program, path], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child = child;
+    child.stderr.on('data', (chunk: Buffer) => {
+      this.childLog += chunk;
+    });
+    let said = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      said += chunk;
+    });
+    const [, port, pid] = await until(
+      'the daemon listens',
+      () => {
+        if (child.exitCode !== null) throw new Error(`the daemon ended:\n${this.childLog}`);
+        return /listening (\d+) (\d+)/.exec(said) ?? undefined;
+      },
+      40_000,
+    );
+    this.#port = Number(port);
+    this.#recorderPid = Number(pid);
+  }
+
+  async killChild(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    const child = this.#child;
+    this.#child = undefined;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = new Promise((resolve) => child.once('exit', resolve));
+    child.kill(signal);
+    await gone;
   }
 
   #log(): NodeLog {
@@ -241,6 +274,7 @@ ${this.options.enhancedYaml ?? ''}
 
   /** Stops the node and its recorder (by its own pid), and removes the folder. */
   async remove(): Promise<void> {
+    await this.killChild();
     await this.stop();
     if (this.#recorderPid !== undefined) await endRecorder(this.#recorderPid);
     await rm(this.folder, { recursive: true, force: true });
@@ -263,7 +297,7 @@ async function endRecorder(pid: number): Promise<void> {
 }
 
 /** A recorder under development, instead of the one that is built here. */
-function testRecorder(): { recorder?: string } {
+export function testRecorder(): { recorder?: string } {
   const path = process.env['SALLYPORT_TEST_RECORDER'];
   return path === undefined ? {} : { recorder: path };
 }

@@ -5,8 +5,8 @@ import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { launcherBinary, recorderBinary } from '@sallyport/kernel/binaries.ts';
-import { preflight } from '@sallyport/kernel/host-probe.ts';
-import type { HostCondition } from '@sallyport/kernel/host-support.ts';
+import { preflight, probeHost } from '@sallyport/kernel/host-probe.ts';
+import { evaluateHost, type HostCondition } from '@sallyport/kernel/host-support.ts';
 import { NoKernel } from '@sallyport/kernel/no-kernel.ts';
 import { startRecorder } from '@sallyport/kernel/start-recorder.ts';
 import { FileLog } from '../../audit/file-log.ts';
@@ -63,7 +63,7 @@ const spoolReaders = 4;
 const hangUpMs = 5_000;
 
 export async function startTeleport(config: Config, options: ServiceOptions): Promise<RunningTeleport> {
-  if (config.ssh.enabled && config.ssh.enhancedRecording.enabled) await requireHostSupport(options);
+  if (config.ssh.enabled && config.ssh.enhancedRecording.enabled) await requireHostSupport();
   await makeDataDir(config.dataDir);
   const unlock = await lockDataDir(config.dataDir);
   const opened: (() => Promise<void> | void)[] = [unlock];
@@ -212,7 +212,9 @@ async function openKernelSide(config: Config, options: ServiceOptions): Promise<
           args: ['--cgroup-root', cgroupPath, '--pin-dir', pinDir(config.dataDir)],
         })
     : async () => new NoKernel();
-  const link = await RecorderLink.open({ start, returnDeadlineMs, log: options.log });
+  const link = await RecorderLink.open({ start, returnDeadlineMs, log: options.log }).catch((thrown) =>
+    explainRecorder(options, thrown),
+  );
   const { pid, features, ringSize, resumedSessions } = link.recorder?.hello ?? {};
   if (enhancedRecording.enabled)
     options.log.info(
@@ -227,9 +229,26 @@ function pinDir(dataDir: string): string {
   return `/sys/fs/bpf/sallyport-${createHash('sha256').update(dataDir).digest('hex').slice(0, 12)}`;
 }
 
-/** Refuses with every missing condition and its fix; a host that can do it says nothing. */
-async function requireHostSupport(options: ServiceOptions): Promise<void> {
-  const missing = (await preflight(options.recorder ?? recorderBinary)).filter((condition) => !condition.ok);
+/**
+ * Refuses with every missing condition and its fix. Whether the programs load is not tried here: the recorder's
+ * own start is the trial, and a recorder that lives already has passed it.
+ */
+async function requireHostSupport(): Promise<void> {
+  const facts = await probeHost(noTrial);
+  refuseMissing(evaluateHost({ ...facts, bpfSyscall: 'allowed', features: undefined }));
+}
+
+/** A program that does not exist: probeHost tries nothing then. */
+const noTrial = '/nonexistent';
+
+/** The recorder did not start: if the host is why, that is what the operator is told. */
+async function explainRecorder(options: ServiceOptions, thrown: unknown): Promise<never> {
+  refuseMissing(await preflight(options.recorder ?? recorderBinary));
+  throw thrown;
+}
+
+function refuseMissing(conditions: readonly HostCondition[]): void {
+  const missing = conditions.filter((condition) => !condition.ok);
   if (missing.length === 0) return;
   throw new AppError(
     'unsupported',

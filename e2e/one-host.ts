@@ -220,6 +220,31 @@ ${options.sshService ?? ''}
     return run('ssh', [...tty, ...args, ...(command === undefined ? [] : [command])], options);
   }
 
+  /** Types line after line into a terminal, each when the shell prompts for it. Gives what the terminal showed. */
+  async type(user: string, lines: readonly string[], prompt = 'demo$ '): Promise<string> {
+    const child = spawn('ssh', ['-tt', ...(await this.sshArgs(user))], { stdio: ['pipe', 'pipe', 'ignore'] });
+    const ended = new Promise((done) => child.once('close', done));
+    let shown = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      shown += text;
+    });
+    await until('the shell prompts', () => shown.length > 0);
+    child.stdin.write(`bind 'set enable-bracketed-paste off'; PS1='${prompt}'; clear\n`);
+    let read = 0;
+    for (const line of lines) {
+      const at = await until('the prompt', () => {
+        let found = shown.indexOf(prompt, read);
+        // As the shell prints it, not as it was echoed inside of PS1='…'.
+        while (found > 0 && shown[found - 1] === "'") found = shown.indexOf(prompt, found + 1);
+        return found >= 0 && found;
+      });
+      read = at + prompt.length;
+      child.stdin.write(`${line}\n`);
+    }
+    await ended;
+    return shown;
+  }
+
   get eventsLog(): string {
     return join(this.dataDir, 'log', 'events.log');
   }

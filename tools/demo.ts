@@ -12,21 +12,20 @@ const say = (text = '') => process.stdout.write(`${text}\n`);
 const step = (text: string) => say(`\n${pc.bold(pc.cyan(`▌ ${text}`))}`);
 const started = Date.now();
 
-/** What is typed into the terminal, line by line. The shell is the login's own. */
-async function script(openPort: number, closedPort: number): Promise<string> {
+/** What is typed into the terminal, line by line. */
+function script(openPort: number, closedPort: number): string[] {
   const hidden = Buffer.from('cat /etc/hostname > /dev/null\n').toString('base64');
   return [
-    'PS1="demo$ "',
     `echo ${hidden} | base64 --decode | sh`,
-    "printf '#!/bin/sh\\nid -un\\nuname -r\\n' > /tmp/sallyport-demo.sh; sh /tmp/sallyport-demo.sh; rm /tmp/sallyport-demo.sh",
+    "printf '#!/bin/sh\\nid -un\\nuname -r\\n' > /tmp/sallyport-demo.sh",
+    'sh /tmp/sallyport-demo.sh; rm /tmp/sallyport-demo.sh',
     'stty -echo',
     'head -c 16 /etc/passwd > /dev/null',
     'stty echo',
     `bash -c 'exec 3<>/dev/tcp/127.0.0.1/${closedPort}'`,
     `bash -c 'exec 3<>/dev/tcp/127.0.0.1/${openPort}; echo hello >&3'`,
     'exit',
-    '',
-  ].join('\n');
+  ];
 }
 
 function seen(event: Event): string[] {
@@ -77,12 +76,9 @@ try {
   const openPort = typeof address === 'object' && address !== null ? address.port : 0;
 
   step('alice logs in with OpenSSH. This is all the terminal showed:');
-  const ran = await cluster.ssh('alice', undefined, {
-    tty: true,
-    input: await script(openPort, await freePort()),
-  });
-  for (const line of ran.stdout.replaceAll('\r', '').split('\n')) say(pc.dim(`  ${printable(line)}`));
-  if (ran.stderr !== '') say(pc.dim(printable(ran.stderr)));
+  const shown = await cluster.type('alice', script(openPort, await freePort()));
+  const screen = shown.slice(shown.indexOf('demo$ ', shown.indexOf('clear')));
+  for (const line of screen.replaceAll('\r', '').split('\n')) say(pc.dim(`  ${printable(line)}`));
   listener.close();
 
   const events = await cluster.lastSession();
@@ -91,12 +87,12 @@ try {
   say(table(events));
 
   step('The same as JSON lines, as in the audit log (the command inside the base64, the connections)');
-  const shown = [
+  const picked = [
     commands.find((event) => (event['argv'] as string[]).includes('/etc/hostname')),
     commands.find((event) => (event['argv'] as string[]).includes('/etc/passwd')),
     ...events.filter((event) => event.event === 'session.network'),
   ];
-  for (const event of shown) if (event !== undefined) say(JSON.stringify(event));
+  for (const event of picked) if (event !== undefined) say(JSON.stringify(event));
 
   const end = await until('session.end', () => events.find((event) => event.event === 'session.end'));
   step('And the proof that nothing is missing');
@@ -110,8 +106,8 @@ try {
   }
 
   const missing = [
-    ['the command hidden in base64', shown[0]],
-    ['the command typed with echo off', shown[1]],
+    ['the command hidden in base64', picked[0]],
+    ['the command typed with echo off', picked[1]],
     ["the script's inner command", commands.find((event) => String(event['path']).endsWith('/uname'))],
     [
       'the refused connection',

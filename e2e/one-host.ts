@@ -222,14 +222,18 @@ ${options.sshService ?? ''}
 
   /** Types line after line into a terminal, each when the shell prompts for it. Gives what the terminal showed. */
   async type(user: string, lines: readonly string[], prompt = 'demo$ '): Promise<string> {
-    const child = spawn('ssh', ['-tt', ...(await this.sshArgs(user))], { stdio: ['pipe', 'pipe', 'ignore'] });
+    // Without the account's own start-up files: what a host puts there is not the demonstration's.
+    const shell = 'exec bash --noprofile --norc -i';
+    const child = spawn('ssh', ['-tt', ...(await this.sshArgs(user)), shell], {
+      stdio: ['pipe', 'pipe', 'ignore'],
+    });
     const ended = new Promise((done) => child.once('close', done));
     let shown = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       shown += text;
     });
     await until('the shell prompts', () => shown.length > 0);
-    child.stdin.write(`bind 'set enable-bracketed-paste off'; PS1='${prompt}'; clear\n`);
+    child.stdin.write(`bind 'set enable-bracketed-paste off'; PS1='${prompt}'\n`);
     let read = 0;
     for (const line of lines) {
       const at = await until('the prompt', () => {

@@ -38,7 +38,8 @@ function seen(event: Event): string[] {
     }
     case 'session.network': {
       const outcome = [event['outcome'], event['error']].filter((part) => part !== undefined).join(' ');
-      return [at, 'network', pid, `${event['program']} → ${event['dst_addr']}:${event['dst_port']}`, outcome];
+      const to = event['unix_path'] ?? `${event['dst_addr']}:${event['dst_port']}`;
+      return [at, 'network', pid, `${event['program']} → ${to}`, outcome];
     }
     default:
       return [];
@@ -50,6 +51,7 @@ function table(events: readonly Event[]): string {
   const drawn = new Table({
     head: ['time (kernel)', 'event', 'pid', 'what', 'result'].map((text) => pc.bold(text)),
     style: { head: [], border: [] },
+    chars: { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
     colWidths: [15, 10, 9, 62, 22],
     wordWrap: true,
   });
@@ -77,7 +79,7 @@ try {
 
   step('alice logs in with OpenSSH. This is all the terminal showed:');
   const shown = await cluster.type('alice', script(openPort, await freePort()));
-  const screen = shown.slice(shown.indexOf('demo$ ', shown.indexOf('clear')));
+  const screen = shown.slice(shown.search(/^demo\$ /m));
   for (const line of screen.replaceAll('\r', '').split('\n')) say(pc.dim(`  ${printable(line)}`));
   listener.close();
 
@@ -90,7 +92,7 @@ try {
   const picked = [
     commands.find((event) => (event['argv'] as string[]).includes('/etc/hostname')),
     commands.find((event) => (event['argv'] as string[]).includes('/etc/passwd')),
-    ...events.filter((event) => event.event === 'session.network'),
+    ...events.filter((event) => event.event === 'session.network' && event['protocol'] === 'tcp'),
   ];
   for (const event of picked) if (event !== undefined) say(JSON.stringify(event));
 

@@ -32,8 +32,8 @@ export class DayFile {
   /** Creates the file where it is missing; cuts a torn tail into `<path>.torn-<time>`. */
   static open(path: string, nowMs: number): Promise<DayFile> {
     return DayFile.#open(path, async (handle) => {
-      const torn = await repair(path, handle, nowMs);
-      return new DayFile(path, handle, false, torn);
+      const { torn, midLine } = await repair(path, handle, nowMs);
+      return new DayFile(path, handle, midLine, torn);
     });
   }
 
@@ -92,12 +92,21 @@ export class DayFile {
   }
 }
 
-async function repair(path: string, handle: FileHandle, nowMs: number): Promise<TornTail | undefined> {
-  if ((await wholeLength(handle)) === (await handle.stat()).size) return undefined;
+async function repair(
+  path: string,
+  handle: FileHandle,
+  nowMs: number,
+): Promise<{ torn: TornTail | undefined; midLine: boolean }> {
+  if ((await wholeLength(handle)) === (await handle.stat()).size) return { torn: undefined, midLine: false };
   await delay(settleMs);
   const length = await wholeLength(handle);
   const { size } = await handle.stat();
-  return length === size ? undefined : await cutTail(path, handle, { length, size, nowMs });
+  if (length === size) return { torn: undefined, midLine: false };
+  // Without room for the torn bytes they stay where they are: a full disk must not keep the log from opening.
+  return await cutTail(path, handle, { length, size, nowMs }).then(
+    (torn) => ({ torn, midLine: false }),
+    () => ({ torn: undefined, midLine: true }),
+  );
 }
 
 async function endsLine(handle: FileHandle, size: number): Promise<boolean> {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
@@ -51,6 +51,26 @@ describe('a full disk', { skip }, () => {
       Array.from({ length: written + 50 }, (_, n) => n),
     );
     await queue.close();
+  });
+
+  it('does not keep the log from being opened with its torn end', async (t) => {
+    const dir = await tinyDisk(t, 64);
+    const options = { logDir: join(dir, 'log'), hostId };
+    const log = await FileLog.open(options);
+    await log.append([commandEvent(0)]);
+    await log.close();
+    await appendFile(join(options.logDir, 'events.log'), '{"torn');
+    const ballast = join(dir, 'ballast');
+    await writeFile(ballast, Buffer.alloc(256 * 1024)).catch(() => {}); // takes all there is
+    // The link is replaced, which takes no room on this file system; nothing else is written.
+    const again = await FileLog.open(options);
+    t.after(() => again.close());
+    await rm(ballast);
+    await again.append([commandEvent(1)]);
+    assert.deepEqual(
+      (await collect(again)).map((event) => event.ei),
+      [0, 1],
+    );
   });
 
   it('at midnight keeps the old file current until the new one can be made', async (t) => {

@@ -287,7 +287,7 @@ describe('a search', () => {
 describe('a writer under stress', () => {
   it('holds every acknowledged event once and whole after kill -9 in the middle of appending', async (t) => {
     const dir = await scratch(t);
-    for (let round = 0; round < 5; round++) {
+    for (let round = 0; round < 3; round++) {
       const acknowledged = await writeUntilKilled(dir, round);
       const { log } = await openLog(t, { logDir: dir, now: Date.now });
       const found = (await collect(log, { text: `round-${round}-` })).map((event) => event.ei);
@@ -342,7 +342,7 @@ async function writeUntilKilled(dir: string, round: number): Promise<number> {
   let acknowledged = 0;
   createInterface({ input: child.stdout }).on('line', (line) => {
     acknowledged = Number(line);
-    if (acknowledged > 200 * (round + 1)) child.kill('SIGKILL');
+    if (acknowledged > 100 * (round + 1)) child.kill('SIGKILL');
   });
   await new Promise((resolve) => child.once('close', resolve));
   return acknowledged;

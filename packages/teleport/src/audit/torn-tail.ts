@@ -1,5 +1,5 @@
 // The end that a crash leaves in a file of lines: where the last whole line ends, and how the rest is kept.
-import { type FileHandle, writeFile } from 'node:fs/promises';
+import { type FileHandle, rm, writeFile } from 'node:fs/promises';
 
 /** A partial or unreadable end, moved out of the way. */
 export interface TornTail {
@@ -36,7 +36,12 @@ export async function cutTail(
   const tail = Buffer.alloc(size - length);
   await handle.read(tail, 0, tail.length, length);
   const savedAs = `${path}.torn-${nowMs}`;
-  await writeFile(savedAs, tail, { mode: 0o640, flush: true });
+  try {
+    await writeFile(savedAs, tail, { mode: 0o640, flush: true });
+  } catch (cause) {
+    await rm(savedAs, { force: true });
+    throw cause;
+  }
   await handle.truncate(length);
   await handle.datasync();
   return { file: path, savedAs, bytes: tail.length };

@@ -1,6 +1,8 @@
 // Lines of a part, plain or compressed, as a stream.
 import { createReadStream } from 'node:fs';
+import { basename } from 'node:path';
 import { createGunzip } from 'node:zlib';
+import { AppError } from '@sallyport/contracts/errors.ts';
 
 /** A last line without its newline is not yielded: it is still being written, or torn. */
 export async function* partLines(path: string): AsyncGenerator<string> {
@@ -25,6 +27,15 @@ export async function* partBytes(path: string): AsyncGenerator<Buffer> {
   file.on('error', (error) => gunzip.destroy(error));
   try {
     yield* file.pipe(gunzip);
+  } catch (cause) {
+    throw new AppError(
+      'unavailable',
+      'recording.damaged',
+      `A part of the recording is damaged: ${basename(path)}.`,
+      {
+        cause,
+      },
+    );
   } finally {
     file.destroy();
   }

@@ -29,11 +29,31 @@ export async function publish(layout: RecordingLayout, sid: string): Promise<voi
   for (const type of parts) await rm(layout.live(sid, type), { force: true });
 }
 
-/** Memory: the windows of the streams, whatever the size of the file. */
+/**
+ * Compressing and writing files share Node's four worker threads. Many long sessions that end at once must not hold
+ * all of them: live terminals and the audit log wait for the same ones.
+ */
+const maxCompressing = 2;
+let compressing = 0;
+const waiting: (() => void)[] = [];
+
 async function compress(from: string, to: string): Promise<void> {
+  if (compressing >= maxCompressing) await new Promise<void>((resolve) => waiting.push(resolve));
+  else compressing++;
+  try {
+    await compressNow(from, to);
+  } finally {
+    const next = waiting.shift(); // who waited takes over the place
+    if (next === undefined) compressing--;
+    else next();
+  }
+}
+
+/** Memory: the windows of the streams, whatever the size of the file. */
+async function compressNow(from: string, to: string): Promise<void> {
   const next = `${to}.tmp`;
   const target = createWriteStream(next, { mode: fileMode, flush: true });
-  await pipeline(createReadStream(from, { highWaterMark: 256 * 1024 }), createGzip(), target);
+  await pipeline(createReadStream(from, { highWaterMark: 64 * 1024 }), createGzip(), target);
   await moveIn(next, to);
 }
 

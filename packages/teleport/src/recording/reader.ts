@@ -31,11 +31,7 @@ export class RecordingReader {
 
   /** `dir`: `<data_dir>/log/<host-uuid>/sessions/default`. */
   static async open(dir: string, sid: string): Promise<RecordingReader> {
-    const text = await readFile(join(dir, indexName(sid)), 'utf8').catch((cause: unknown) => {
-      throw new AppError('not_found', 'recording.not_found', `There is no recording of session ${sid}.`, {
-        cause,
-      });
-    });
+    const text = await readIndex(dir, sid);
     const index = text.split('\n').flatMap((line) => decodeIndexLine(line) ?? []);
     for (const { file_name } of index) await checkName(dir, file_name);
     return new RecordingReader(dir, index);
@@ -120,6 +116,16 @@ class Cutter {
     this.#held = this.#held.subarray(n);
     this.#at += n;
   }
+}
+
+/** A session id comes from whoever asks: only a uuid names a file. */
+async function readIndex(dir: string, sid: string): Promise<string> {
+  const missing = (cause?: unknown) =>
+    new AppError('not_found', 'recording.not_found', 'There is no recording of this session.', { cause });
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(sid)) throw missing();
+  return await readFile(join(dir, indexName(sid)), 'utf8').catch((cause: unknown) => {
+    throw missing(cause);
+  });
 }
 
 /** An index is data: a name in it must not lead out of the folder. */

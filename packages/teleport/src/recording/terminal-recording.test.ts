@@ -186,7 +186,7 @@ describe('print', () => {
 
   it('needs bounded memory for 100 MB of output', async (t) => {
     const s = await scene(t, { now: Date.now });
-    const block = randomBytes(64 * 1024);
+    const block = Buffer.alloc(64 * 1024, 'drwxr-xr-x 2 root root 4096 name\r\n'); // compresses fast
     const hash = createHash('sha256');
     globalThis.gc?.();
     const before = process.memoryUsage.rss();
@@ -353,6 +353,26 @@ describe('the reader', () => {
     await s.recording.finish();
     await rm(join(s.finished, `${sid}-0.chunks.gz`));
     await assert.rejects(RecordingReader.open(s.finished, sid), { code: 'recording.part_missing' });
+  });
+
+  it('looks nowhere but in its folder', async (t) => {
+    const s = await scene(t);
+    await s.recording.finish();
+    await assert.rejects(RecordingReader.open(s.finished, `../default/${sid}`), {
+      code: 'recording.not_found',
+    });
+  });
+
+  it('says which part is damaged', async (t) => {
+    const s = await scene(t);
+    await s.recording.print(randomBytes(5000));
+    await s.recording.finish();
+    await truncate(join(s.finished, `${sid}-0.chunks.gz`), 1000);
+    const reader = await RecordingReader.open(s.finished, sid);
+    const read = async () => {
+      for await (const _ of reader.frames());
+    };
+    await assert.rejects(read, { code: 'recording.damaged', message: /chunks/ });
   });
 
   it('refuses an index that names a file elsewhere', async (t) => {

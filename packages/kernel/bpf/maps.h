@@ -105,6 +105,8 @@ struct {
 #define SCRATCH_HEAD 0x10000
 struct scratch {
 	char data[SCRATCH_HEAD + WIRE_MAX_ARGV + 4096];
+	__u32 call;              /* see on_sys_exit */
+	__u32 number;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

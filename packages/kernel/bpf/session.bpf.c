@@ -31,8 +31,9 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	struct task_struct *task;
 	struct session *session;
 	struct lineage *entry;
+	struct scratch *s;
 	bool compat;
-	enum call call;
+	__u32 call;
 
 	if (!may_matter(number) || !host.active)
 		return 0;
@@ -45,9 +46,22 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 		return 0; /* on_exec saw it */
 	if (call == CALL_SOCKETCALL && argument(regs, 0, compat) != 3)
 		return 0;
+	s = scratch_of_cpu();
+	if (!s)
+		return 0;
+	/*
+	 * Through memory: the verifier forgets which of two dozen numbers led here, and looks at what follows once
+	 * instead of two dozen times.
+	 */
+	s->call = call | compat << 8;
+	s->number = number;
 	session = member(task, bpf_get_current_pid_tgid() >> 32, &entry);
 	if (!session)
 		return 0;
+	call = *(volatile __u32 *)&s->call;
+	compat = call >> 8;
+	call &= 0xff;
+	number = *(volatile __u32 *)&s->number;
 	switch (call) {
 	case CALL_EXECVE:
 	case CALL_EXECVEAT:

@@ -186,10 +186,10 @@ static int attach(struct bpf_program *program, bool cgroup, int cgroup_fd)
 
 	if (!link)
 		return -errno;
-	fd = dup(bpf_link__fd(link));
-	bpf_link__disconnect(link);
+	fd = bpf_link__fd(link);
+	bpf_link__disconnect(link); /* leaves the descriptor open: it is ours from here */
 	bpf_link__destroy(link);
-	return fd < 0 ? -errno : fd;
+	return fd;
 }
 
 /* ---- pins ---- */
@@ -501,6 +501,8 @@ int kernel_probe(void)
 	for (size_t i = 0; i < PROGRAMS; i++) {
 		bool numbers;
 		struct bpf_object *object = open_object(&numbers);
+		struct bpf_prog_info info = {};
+		__u32 info_size = sizeof(info);
 		struct bpf_program *program;
 		int error = -ENOMEM, link;
 		const char *stage = "open";
@@ -515,6 +517,7 @@ int kernel_probe(void)
 			if (!error) {
 				stage = "attach";
 				program = bpf_object__find_program_by_name(object, programs[i].name);
+				bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &info_size);
 				link = attach(program, programs[i].cgroup, cgroup_fd);
 				error = link < 0 ? link : 0;
 				if (link >= 0)
@@ -524,6 +527,8 @@ int kernel_probe(void)
 		}
 		printf("{\"program\":\"%s\",\"required\":%s,\"ok\":%s", programs[i].name,
 		       programs[i].required ? "true" : "false", error ? "false" : "true");
+		if (info.verified_insns)
+			printf(",\"verified_instructions\":%u", info.verified_insns);
 		if (error)
 			printf(",\"stage\":\"%s\",\"error\":\"%s\"", stage, strerror(-error));
 		printf("}\n");

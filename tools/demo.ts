@@ -28,13 +28,20 @@ function script(openPort: number, closedPort: number): string[] {
   ];
 }
 
+const argvOf = (event: Event) => (event['argv'] as string[] | undefined) ?? [];
+
 function seen(event: Event): string[] {
   const at = String(event['ktime'] ?? event.time).slice(11, 23);
   const pid = String(event['pid'] ?? '');
   switch (event.event) {
     case 'session.command': {
-      const argv = (event['argv'] as string[] | undefined) ?? [];
-      return [at, 'command', pid, `${event['path']} ${argv.join(' ')}`.trim(), String(event['return_code'])];
+      return [
+        at,
+        'command',
+        pid,
+        `${event['path']} ${argvOf(event).join(' ')}`.trim(),
+        String(event['return_code']),
+      ];
     }
     case 'session.network': {
       const outcome = [event['outcome'], event['error']].filter((part) => part !== undefined).join(' ');
@@ -86,12 +93,20 @@ try {
   const events = await cluster.lastSession();
   const commands = events.filter((event) => event.event === 'session.command');
   step('This is what the kernel saw');
-  say(table(events));
+  // The account's own start-up files run first, and some are long: the first command and what was typed are shown.
+  const typed = events.findIndex(
+    (event) => event.event === 'session.command' && argvOf(event)[0] === '--noprofile',
+  );
+  const first = events.findIndex((event) => event.event === 'session.command');
+  say(table([...events.slice(first, first + 1), ...events.slice(Math.max(typed, first + 1))]));
+  const between = events.slice(first + 1, typed).filter((event) => seen(event).length > 0).length;
+  if (between > 0)
+    say(pc.dim(`  and ${between} more between the first two, of the account's own start-up files`));
 
   step('The same as JSON lines, as in the audit log (the command inside the base64, the connections)');
   const picked = [
-    commands.find((event) => (event['argv'] as string[]).includes('/etc/hostname')),
-    commands.find((event) => (event['argv'] as string[]).includes('/etc/passwd')),
+    commands.find((event) => argvOf(event).includes('/etc/hostname')),
+    commands.find((event) => argvOf(event).includes('/etc/passwd')),
     ...events.filter((event) => event.event === 'session.network' && event['protocol'] === 'tcp'),
   ];
   for (const event of picked) if (event !== undefined) say(JSON.stringify(event));

@@ -28,12 +28,18 @@ export async function startAction(flags: StartFlags): Promise<void> {
   });
   await refuseToJoin(config);
   const { runStart } = await import('./start.ts');
-  await runStart({
-    config,
-    warnings: [...warnings, ...flagWarnings(flags)],
-    configPath: flags.config,
-    insecure: flags.insecure,
-  });
+  // Waiting for a signal keeps no event loop alive: a daemon that listens nowhere (auth alone) would just end.
+  const alive = setInterval(() => {}, 2 ** 30);
+  try {
+    await runStart({
+      config,
+      warnings: [...warnings, ...flagWarnings(flags)],
+      configPath: flags.config,
+      insecure: flags.insecure,
+    });
+  } finally {
+    clearInterval(alive);
+  }
 }
 
 /** A host without an auth service needs another's; joining one is not part of this version. */

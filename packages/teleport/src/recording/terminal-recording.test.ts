@@ -143,6 +143,21 @@ describe('a finished recording', () => {
     assert.equal(reader.index.length, 2);
   });
 
+  it('holds what was printed right before, awaited or not', async (t) => {
+    const s = await scene(t);
+    const printed = Promise.all([
+      s.recording.print(Buffer.from('last ')),
+      s.recording.print(Buffer.from('words')),
+    ]);
+    await s.recording.finish();
+    await printed;
+    const outputs: string[] = [];
+    for await (const frame of (await RecordingReader.open(s.finished, sid)).frames()) {
+      if (frame.type === 'print') outputs.push(frame.bytes.toString());
+    }
+    assert.deepEqual(outputs, ['last words']);
+  });
+
   it('takes no more, and finishing it twice is finishing it once', async (t) => {
     const s = await scene(t);
     await Promise.all([s.recording.finish(), s.recording.finish()]);

@@ -191,6 +191,9 @@ export class TerminalRecording implements SessionRecording {
   async #finish(): Promise<void> {
     if (this.#closing === undefined) {
       await this.#settle();
+      // Prints that were called before and not awaited are part of the recording, with their lines.
+      await new Promise((resolve) => setImmediate(resolve));
+      await this.#chunks.sync();
       this.#takePrint();
       await this.#writeOwed([]);
       await this.#sync();

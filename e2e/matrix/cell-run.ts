@@ -1,7 +1,8 @@
 /** One cell of the matrix: its guest booted once, and what came out of it, decoded for the tests to judge. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import type { EventKind, KernelEvent, Totals } from '@sallyport/kernel/kernel-event.ts';
 import { eventKinds } from '@sallyport/kernel/recorder.ts';
 import { SpoolReader } from '@sallyport/kernel/spool.ts';
@@ -22,6 +23,8 @@ export interface SessionEvidence {
   readonly unreadable: readonly string[];
   readonly totals: ReadonlyMap<EventKind, Totals>;
   readonly lastSeq: number;
+  /** Of the file, and as the recorder gave it. */
+  readonly bytes: number;
   readonly spoolLength: number;
 }
 
@@ -39,17 +42,21 @@ export async function runCell(cell: Cell): Promise<CellRun> {
   await installHostPackages();
   const kernel = await kernelOf(cell);
   const image = await guestImage(cell.architecture);
-  // A guest takes some 25 s on an idle machine; other tests and slower machines take their share.
+  // A guest takes some 20 s on an idle machine; under other work it may take minutes.
   const report = await bootGuest({
     architecture: cell.architecture,
     image: kernel.image,
     initramfs: image,
-    deadlineMs: 180_000,
+    deadlineMs: 280_000,
+    log: join(dirname(image), `console-${cell.kernel}.log`),
   });
   const failed = report.topics.get('failed');
   if (failed !== undefined) {
+    const verifier = report.topics.get('verifier') ?? [];
     const said = report.topics.get('recorder') ?? [];
-    throw new Error(`in the guest: ${failed.join('; ')}\n${said.join('\n')}`);
+    throw new Error(
+      `in the guest: ${failed.join('; ')}\n${said.join('\n')}\n${verifier.slice(-60).join('\n')}`,
+    );
   }
   const stages = new Map<string, Stage>();
   for (const line of report.topics.get('did') ?? []) {
@@ -76,7 +83,8 @@ async function decodeSession(report: Report, name: string): Promise<SessionEvide
   const folder = await mkdtemp(join(tmpdir(), 'sallyport-matrix-'));
   try {
     const path = join(folder, `${name}.spool`);
-    await writeFile(path, present(report.files.get(name), `the spool of ${name}`));
+    const bytes = gunzipSync(present(report.files.get(name), `the spool of ${name}`));
+    await writeFile(path, bytes);
     const reader = await SpoolReader.open(path);
     const events: KernelEvent[] = [];
     const unreadable: string[] = [];
@@ -85,7 +93,7 @@ async function decodeSession(report: Report, name: string): Promise<SessionEvide
       else unreadable.push(JSON.stringify(item));
     }
     await reader.close();
-    return { events, unreadable, ...totalsOf(report, name) };
+    return { events, unreadable, bytes: bytes.length, ...totalsOf(report, name) };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -1,5 +1,6 @@
 /** One guest under QEMU: boots a kernel with an initramfs and reads what the guest reports on its serial line. */
 import { spawn } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
 import type { Architecture } from './apt.ts';
 
 /** Leads every line of a report; anything else on the line is the kernel's console. */
@@ -8,7 +9,7 @@ const mark = '@matrix ';
 export interface Report {
   /** `@matrix <topic> <text>` lines by topic, in order. */
   readonly topics: ReadonlyMap<string, readonly string[]>;
-  /** Files the guest sent, whole. */
+  /** Files the guest sent, gzip'ed and whole. */
   readonly files: ReadonlyMap<string, Buffer>;
   /** The last lines of the console, for a failure's message. */
   readonly console: string;
@@ -20,6 +21,8 @@ export interface GuestOptions {
   readonly image: string;
   readonly initramfs: string;
   readonly deadlineMs: number;
+  /** Where the whole serial output is kept, to be read when a cell fails. */
+  readonly log: string;
 }
 
 interface Machine {
@@ -46,7 +49,7 @@ export function emulator(architecture: Architecture): string {
 export async function bootGuest(options: GuestOptions): Promise<Report> {
   const machine = machines[options.architecture];
   // loglevel=2: of the kernel only alerts may come between the report's lines; the rest is in its dmesg.
-  const append = `console=${machine.console} panic=-1 loglevel=2 quiet audit=1 rdinit=/init`;
+  const append = `console=${machine.console} panic=-1 loglevel=2 audit=1 rdinit=/init`;
   const started = Date.now();
   // Below the rest of the machine's work: an emulated guest takes all it is given.
   const child = spawn(
@@ -65,7 +68,9 @@ export async function bootGuest(options: GuestOptions): Promise<Report> {
   await new Promise<void>((resolve, reject) => child.once('close', () => resolve()).once('error', reject));
   clearTimeout(timer);
   const seconds = (Date.now() - started) / 1000;
-  const report = parseReport(Buffer.concat(chunks).toString('latin1'), seconds);
+  const output = Buffer.concat(chunks);
+  await writeFile(options.log, output);
+  const report = parseReport(output.toString('latin1'), seconds);
   if (!report.topics.has('done')) {
     throw new Error(
       `the guest went silent after ${seconds.toFixed(0)} s; its console ends:\n${report.console}`,
@@ -92,5 +97,6 @@ export function parseReport(text: string, seconds: number): Report {
       topics.set(topic, [...(topics.get(topic) ?? []), words.join(' ')]);
     }
   }
-  return { topics, files, console: text.split(/\r?\n/).slice(-40).join('\n'), seconds };
+  const lines = text.split(/\r?\n/).filter((line) => !line.includes(`${mark}file `));
+  return { topics, files, console: lines.slice(-40).join('\n'), seconds };
 }

@@ -19,6 +19,11 @@
 #define SPOOLS "/run/spool"
 #define CGROUPS "/sys/fs/cgroup/sallyport"
 
+/* What every kernel of the matrix has: all but io_uring's own hook and the first tier of opens. */
+#define EXPECTED (1u << FEATURE_EXEC | 1u << FEATURE_EXIT | 1u << FEATURE_LINEAGE | 1u << FEATURE_SYS_EXIT | \
+		  1u << FEATURE_CONNECT4 | 1u << FEATURE_CONNECT6 | 1u << FEATURE_SOCK_STATE |           \
+		  1u << FEATURE_CGROUP_ATTACH | 1u << FEATURE_SENDMSG4 | 1u << FEATURE_SENDMSG6 | 1u << FEATURE_PINNED)
+
 struct session {
 	unsigned char id[SESSION_ID_LEN];
 	char uuid[40];
@@ -187,7 +192,11 @@ static void finish(int control, struct session *s, const char *name)
 		       t.totals[kind].lost);
 	report("ended", "%s lastSeq=%llu length=%llu live=%u", name, t.last_seq, t.spool_length, t.live_tasks);
 	snprintf(path, sizeof(path), SPOOLS "/%s.spool", s->uuid);
-	send_file(name, path);
+	/* An emulated serial line carries some 10 KB/s. */
+	must(waitpid(spawn("/run/spool.gz", "/run/gzip.err", (char *[]){ "/bin/busybox", "gzip", "-c", path, NULL }), &status, 0) > 0);
+	must(status == 0);
+	send_file(name, "/run/spool.gz");
+	unlink("/run/spool.gz");
 	must(rmdir(s->cgroup) == 0);
 }
 
@@ -259,19 +268,20 @@ static void report_stats(int control)
 
 int main(void)
 {
-	struct control_hello hello;
+	struct control_hello hello = { 0 };
 	signal(SIGPIPE, SIG_IGN);
-	probe();
 	must(mkdir(SPOOLS, 0700) == 0 && mkdir(CGROUPS, 0755) == 0);
 	pid_t recorder = spawn("/run/recorder.log", "/run/recorder.log", (char *[]){ RECORDER, "--socket", SOCKET, "--spool", SPOOLS,
 								"--ring-bytes", "1048576", NULL });
 	int control = control_connect(SOCKET, 60000, &hello);
+	/* Trying every program by itself takes half a minute here: only when something is amiss. */
+	if (control < 0 || (hello.features & EXPECTED) != EXPECTED)
+		probe();
 	if (control < 0) {
-		report_lines("recorder", "/run/recorder.log");
 		report("failed", "the recorder did not say hello");
 		return 1;
 	}
-	report("hello", "%x", hello.features);
+	report("hello", "%u", hello.features);
 	evidence(control);
 	storm(control, recorder);
 	report_stats(control);
@@ -279,6 +289,5 @@ int main(void)
 	int status = -1;
 	must(waitpid(recorder, &status, 0) == recorder);
 	report("recorder-exit", "%d", status);
-	report_lines("recorder", "/run/recorder.log");
 	return 0;
 }

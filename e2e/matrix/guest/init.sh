@@ -12,6 +12,7 @@ $B ip link set lo up
 $B stty -F /dev/console -opost 2>/dev/null
 echo "@matrix kernel $($B uname -r) $($B uname -m)"
 /matrix/driver
+while read -r line; do echo "@matrix recorder $line"; done </run/recorder.log
 $B dmesg | $B grep -E 'BUG:|WARNING:|Oops|rcu:.*stall|Call Trace|hung task' | while read -r line; do
 	echo "@matrix splat $line"
 done

@@ -220,7 +220,11 @@ static void start_background(void)
 		setsid();
 		close(ready[1]);
 		/* End of file once the leader is gone, as nobody else holds the other end. */
-		must(read(ready[0], &byte, 1) == 0 && getppid() != leader);
+		must(read(ready[0], &byte, 1) == 0);
+		/* A process closes its files some time before its children get another parent. */
+		for (int tries = 0; getppid() == leader && tries < 2000; tries++)
+			poll(NULL, 0, 5);
+		must(getppid() != leader);
 		close(open(WORK "/background", O_RDONLY));
 		_exit(6);
 	}

@@ -128,7 +128,7 @@ static __always_inline void settle_connection(__u64 key, struct sock *sk, __u8 o
 	report_connection(&copy.record, type, source);
 }
 
-static __always_inline void report_close(__u64 key, struct sock *sk)
+static __always_inline void report_close(__u64 key, struct sock *sk, __u8 outcome, __u8 source)
 {
 	struct connection *found = bpf_map_lookup_elem(&connected, &key);
 	struct tcp_sock *tcp = (struct tcp_sock *)sk;
@@ -141,7 +141,7 @@ static __always_inline void report_close(__u64 key, struct sock *sk)
 	established = found->established;
 	if (bpf_map_delete_elem(&connected, &key))
 		return;
-	record.outcome = OUTCOME_CLOSED;
+	record.outcome = outcome;
 	record.error = -READ(sk, sk_err);
 	/* payload only: bytes_acked would count SYN and FIN, bytes_sent counts what was sent again */
 	record.bytes_sent = READ(tcp, bytes_sent) - READ(tcp, bytes_retrans);
@@ -149,7 +149,7 @@ static __always_inline void report_close(__u64 key, struct sock *sk)
 	if (record.bytes_received && (READ(sk, __sk_common.skc_flags) & BIT(SOCK_DONE)))
 		record.bytes_received -= 1; /* the FIN's sequence number */
 	record.duration_ns = bpf_ktime_get_boot_ns() - established;
-	report_connection(&record, RECORD_SOCKET_CLOSE, SOURCE_SOCK_STATE);
+	report_connection(&record, RECORD_SOCKET_CLOSE, source);
 }
 
 /* ---- TCP ---- */
@@ -218,7 +218,7 @@ int BPF_PROG(on_sock_state, struct sock *sk, int old, int new)
 	else if (old == TCP_SYN_SENT)
 		settle_connection((__u64)sk, sk, OUTCOME_ESTABLISHED, 0, SOURCE_SOCK_STATE, true);
 	else if (new == TCP_CLOSE)
-		report_close((__u64)sk, sk);
+		report_close((__u64)sk, sk, OUTCOME_CLOSED, SOURCE_SOCK_STATE);
 	return 0;
 }
 

@@ -27,7 +27,7 @@ struct host {
 	__u64 user_ns;
 };
 
-enum sweep_operation { SWEEP_HOST = 1, SWEEP_CONNECTION = 2, SWEEP_EXEC_ATTEMPT = 3 };
+enum sweep_operation { SWEEP_HOST = 1, SWEEP_CONNECTION = 2, SWEEP_EXEC_ATTEMPT = 3, SWEEP_CLOSE = 4 };
 
 enum session_state { SESSION_FREE = 0, SESSION_LIVE = 1, SESSION_ENDED = 2 };
 

@@ -24,6 +24,9 @@ int sweep(struct bpf_raw_tracepoint_args *ctx)
 	case SWEEP_CONNECTION: /* the socket may be gone: sk is not to be followed */
 		settle_connection(key, NULL, OUTCOME_PENDING, 0, SOURCE_SWEEP, true);
 		break;
+	case SWEEP_CLOSE: /* the session ends; an entry in the map means a socket that is not freed yet */
+		report_close(key, (struct sock *)key, OUTCOME_ESTABLISHED, SOURCE_SWEEP);
+		break;
 	case SWEEP_EXEC_ATTEMPT:
 		settle_attempt(key, NULL);
 		break;

@@ -36,7 +36,7 @@ enum record_type {
 	RECORD_OPEN = 4,             /* struct record_open */
 	RECORD_CONNECT = 5,          /* struct record_connect; with its outcome where it is known by then */
 	RECORD_CONNECT_OUTCOME = 6,  /* struct record_connect; the later outcome of a CONNECT that said PENDING */
-	RECORD_SOCKET_CLOSE = 7,     /* struct record_connect; bytes and duration */
+	RECORD_SOCKET_CLOSE = 7,     /* struct record_connect; bytes and duration. OUTCOME_ESTABLISHED: still open when the session ended */
 	RECORD_ATTRIBUTION = 8,      /* struct record_attribution */
 	RECORD_IDLE = 9,             /* struct record_header; to the recorder only, never spooled: the last task is gone */
 	/* written by the recorder into the spool, never by the kernel */

@@ -59,6 +59,7 @@ static const struct { const char *name; size_t field; } maps[] = {
 	{ "audits", offsetof(struct kernel, audits_fd) },
 	{ "exec_attempts", offsetof(struct kernel, exec_attempts_fd) },
 	{ "connecting", offsetof(struct kernel, connecting_fd) },
+	{ "connected", offsetof(struct kernel, connected_fd) },
 	{ "outside", offsetof(struct kernel, outside_fd) },
 };
 #define MAPS (sizeof(maps) / sizeof(maps[0]))

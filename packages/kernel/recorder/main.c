@@ -177,7 +177,7 @@ static void run(struct kernel *kernel, int epoll, int signals)
 
 	while (!control_shutdown) {
 		struct epoll_event events[32];
-		int timeout = awake ? DRAIN_MS : sessions_count() ? TICK_MS : IDLE_TICK_MS;
+		int timeout = awake || sessions_ending() ? DRAIN_MS : sessions_count() ? TICK_MS : IDLE_TICK_MS;
 		int n = epoll_wait(epoll, events, 32, timeout);
 		__u64 now;
 
@@ -200,7 +200,7 @@ static void run(struct kernel *kernel, int epoll, int signals)
 			awake = false;
 		}
 		now = boottime_ns();
-		if (n > 0 || awake || now - ticked >= TICK_MS * MS) {
+		if (n > 0 || awake || sessions_ending() || now - ticked >= TICK_MS * MS) {
 			sessions_tick(now);
 			ticked = now;
 		}

@@ -31,7 +31,8 @@ struct options {
 /* ---- kernel.c ---- */
 
 struct kernel {
-	int ring_fd, sessions_fd, lineage_fd, cgroups_fd, audits_fd, exec_attempts_fd, connecting_fd, outside_fd;
+	int ring_fd, sessions_fd, lineage_fd, cgroups_fd, audits_fd, exec_attempts_fd, connecting_fd,
+		connected_fd, outside_fd;
 	int sweep_fd;
 	int sys_exit_fd;         /* program; attached only while a session is watched */
 	int sys_exit_link;       /* -1: not attached */
@@ -131,6 +132,7 @@ struct watched *session_next(__u32 *cursor);      /* cursor starts at 0; NULL at
 int session_watch(const struct control_watch *request, struct control_watched *answer, const char **why);
 int session_end(const __u8 *session_id, struct client *client, __u32 id);
 void session_totals(struct watched *watched, struct control_totals *totals);
+bool sessions_ending(void);                       /* the next tick is wanted soon */
 void sessions_forget_client(struct client *client);
 /* After each drain and at least every 100 ms. */
 void sessions_tick(__u64 now);

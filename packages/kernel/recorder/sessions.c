@@ -18,6 +18,8 @@
 #define MS 1000000ULL
 #define SLOT_REST_NS (5000 * MS)  /* a program that saw the old session in a slot is long gone after that */
 #define END_PATIENCE_NS (2000 * MS)
+#define END_QUIET_NS (300 * MS)   /* with an empty ring nothing more will come */
+#define CLOSE_PATIENCE_NS (250 * MS) /* sockets are closed after the exit is told, TCP says goodbye after that */
 #define LOSS_PERIOD_NS (50 * MS)
 #define SYNC_PERIOD_NS (200 * MS)
 #define SWEEP_PERIOD_NS (250 * MS)
@@ -31,7 +33,7 @@ static struct watched *by_slot[MAX_SESSIONS];
 static __u64 rested_from[MAX_SESSIONS];           /* ktime at which the slot's session ended */
 static struct watched *staged_list[MAX_SESSIONS]; /* with something in the arena */
 static size_t staged_count;
-static __u32 count, resumed, throttled, next_slot;
+static __u32 count, resumed, throttled, ending, next_slot;
 static __u64 last_sync, last_sweep;
 
 __u32 sessions_count(void)
@@ -353,6 +355,7 @@ static void forget(struct watched *watched)
 	by_slot[slot] = NULL;
 	rested_from[slot] = boottime_ns();
 	count--;
+	ending -= watched->ending_since != 0;
 	throttled -= watched->shared->policy == POLICY_THROTTLE;
 	spool_close(&watched->spool);
 	if (watched->freeze_fd >= 0)
@@ -464,7 +467,8 @@ struct swept {
 	__u64 operation;
 };
 
-static size_t sweep_batch(const struct swept *map, __u64 only_session, __u64 older_than)
+/* Up to a batch of entries of that session, or of any and old enough. Sweeps them, unless only counting. */
+static size_t sweep_batch(const struct swept *map, __u64 only_session, __u64 older_than, bool only_count)
 {
 	union { struct exec_attempt attempt; struct connection connection; unsigned char bytes[1]; } value;
 	__u64 key, next, due[SWEEP_BATCH], ktime, session;
@@ -482,9 +486,22 @@ static size_t sweep_batch(const struct swept *map, __u64 only_session, __u64 old
 		if (only_session ? session == only_session : ktime < older_than)
 			due[found++] = key;
 	}
-	for (size_t i = 0; i < found; i++)
+	for (size_t i = 0; i < found && !only_count; i++)
 		kernel_sweep(kernel, map->operation, due[i]);
 	return found;
+}
+
+static void sweep_map(const struct swept *map, __u64 only_session, __u64 older_than)
+{
+	for (int batch = 0; batch < MAX_CONNECTED / SWEEP_BATCH; batch++)
+		if (sweep_batch(map, only_session, older_than, false) < SWEEP_BATCH)
+			break;
+}
+
+static struct swept connected_map(void)
+{
+	return (struct swept){ kernel->connected_fd, offsetof(struct connection, started),
+			       offsetof(struct connection, record.h.session), SWEEP_CLOSE };
 }
 
 static void sweep(__u64 only_session, __u64 older_than)
@@ -497,9 +514,7 @@ static void sweep(__u64 only_session, __u64 older_than)
 	};
 
 	for (int i = 0; i < 2; i++)
-		for (int batch = 0; batch < MAX_CONNECTING / SWEEP_BATCH; batch++)
-			if (sweep_batch(&maps[i], only_session, older_than) < SWEEP_BATCH)
-				break;
+		sweep_map(&maps[i], only_session, older_than);
 }
 
 /* ---- end ---- */
@@ -512,14 +527,16 @@ int session_end(const __u8 *session_id, struct client *client, __u32 id)
 		return -ENOENT;
 	if (watched->ending_since)
 		return -EALREADY;
-	if (watched->shared->state == SESSION_LIVE) {
-		sweep(watched->ref, 0);
-		unpublish(watched);
-	}
 	watched->ending = client;
 	watched->ending_id = id;
 	watched->ending_since = boottime_ns();
+	ending++;
 	return 0;
+}
+
+bool sessions_ending(void)
+{
+	return ending;
 }
 
 void sessions_forget_client(struct client *client)
@@ -574,16 +591,55 @@ static void write_end(struct watched *watched, __u64 now)
 	watched->end_written = true;
 }
 
+/* Still watched, until its sockets are closed too: then what is left open is told as it stands. */
+static bool sockets_linger(struct watched *watched, __u64 now)
+{
+	struct swept map = connected_map();
+
+	if (!watched->shared->emitted[KIND_NETWORK])
+		return false;
+	if (now - watched->ending_since < CLOSE_PATIENCE_NS && sweep_batch(&map, watched->ref, 0, true))
+		return true;
+	sweep_map(&map, watched->ref, 0);
+	return false;
+}
+
+/* What neither disk nor counters account for went with the page cache of a host that crashed: it is lost. */
+static void account_for_missing(struct watched *watched)
+{
+	struct control_totals totals;
+
+	session_totals(watched, &totals);
+	for (int kind = 0; kind < KIND_COUNT; kind++) {
+		__s64 missing = totals.totals[kind].emitted - totals.totals[kind].recorded - totals.totals[kind].lost;
+
+		if (!missing)
+			continue;
+		say("session %llx: %lld records of kind %d are neither on disk nor counted as lost", watched->ref,
+		    missing, kind);
+		if (missing > 0)
+			watched->shared->spool_lost[kind] += missing;
+	}
+}
+
 /* One step further with a session that is ending; it is gone after the last. */
 static void proceed_end(struct watched *watched, __u64 now)
 {
 	struct control_totals totals;
 
+	if (watched->shared->state == SESSION_LIVE) {
+		if (sockets_linger(watched, now))
+			return;
+		sweep(watched->ref, 0);
+		unpublish(watched);
+		watched->ending_since = now;
+		ring_drain();
+	}
 	if (!watched->end_written) {
 		if (!adds_up(watched)) {
-			if (now - watched->ending_since < END_PATIENCE_NS)
+			if (now - watched->ending_since < (ring_used() ? END_PATIENCE_NS : END_QUIET_NS))
 				return;
-			say("session %llx does not add up", watched->ref); /* the totals in its END show it */
+			account_for_missing(watched);
 		}
 		write_end(watched, now);
 	}

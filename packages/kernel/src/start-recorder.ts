@@ -150,11 +150,15 @@ function notReady(message: string, log = ''): RecorderError {
 /** The end of the log, where a program that gave up said why. */
 async function lastWords(log: string): Promise<string> {
   try {
-    await using file = await open(log);
-    const { size } = await file.stat();
-    const bytes = Buffer.alloc(Math.min(size, 2048));
-    await file.read(bytes, 0, bytes.length, size - bytes.length);
-    return bytes.toString('utf8').trim().split('\n').slice(-3).join('; ');
+    const file = await open(log);
+    try {
+      const { size } = await file.stat();
+      const bytes = Buffer.alloc(Math.min(size, 2048));
+      await file.read(bytes, 0, bytes.length, size - bytes.length);
+      return bytes.toString('utf8').trim().split('\n').slice(-3).join('; ');
+    } finally {
+      await file.close();
+    }
   } catch {
     return '';
   }

@@ -53,7 +53,14 @@ function describeCell(cell: Cell): void {
 }
 
 type Type = KernelEvent['type'];
-type EventOf<T extends Type> = Extract<KernelEvent, { type: T }>;
+/** One interface may stand for several types, as the three of a connection do. */
+type EventOf<T extends Type> = KernelEvent extends infer E
+  ? E extends { type: infer U }
+    ? T extends U
+      ? E
+      : never
+    : never
+  : never;
 
 /** The events of one type that the process of a stage caused. */
 function seen<T extends Type>(run: CellRun, type: T, stage: string): EventOf<T>[] {

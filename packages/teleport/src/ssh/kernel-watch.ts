@@ -1,9 +1,10 @@
 // The kernel's side of one session: its cgroup, its watch in the recorder, its spool on the way into the log.
 // Knows nothing of channels and terminals; a session that was taken over after a crash has the same one.
+import { setTimeout as delay } from 'node:timers/promises';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { AuditEvent } from '@sallyport/contracts/events/event.ts';
 import type { LostEvent, TotalsByKind } from '@sallyport/kernel/kernel-event.ts';
-import type { WatchedSession } from '@sallyport/kernel/recorder.ts';
+import type { SessionTotals, WatchedSession } from '@sallyport/kernel/recorder.ts';
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { SessionEmitter } from '../audit/session-emitter.ts';
 import { SessionCgroup } from './cgroup.ts';
@@ -62,6 +63,7 @@ export interface WatchResult {
 const idleCheckMs = 5_000;
 /** Without a recorder the cgroup tells when the last process is gone. */
 const cgroupCheckMs = 500;
+const endRetryMs = 200;
 
 export class KernelWatch implements WatchListener {
   readonly #options: KernelWatchOptions;
@@ -72,6 +74,7 @@ export class KernelWatch implements WatchListener {
   #watched = false;
   #forgotten: AppError | undefined;
   #released = false;
+  #detached = false;
   #spoolLength = 0;
   #check: NodeJS.Timeout | undefined;
 
@@ -167,20 +170,16 @@ export class KernelWatch implements WatchListener {
 
   /** Closes the watch. Resolves when every kernel event of the session is in the log. */
   async finish(): Promise<WatchResult> {
-    const { kernel, facts } = this.#options;
     clearInterval(this.#check);
     let totals: TotalsByKind | undefined;
     let whole = false;
-    if (this.#watched && !this.#forgotten) {
-      try {
-        const ended = await kernel.link.end(facts.sid);
-        totals = ended.kinds;
-        await this.#pump.drain(ended.spoolLength);
-        whole = !this.#forgotten;
-      } catch (err) {
-        this.#options.log.error({ err, sid: facts.sid }, 'the watch did not end cleanly');
-      }
+    const ended = this.#watched ? await this.#end() : undefined;
+    if (ended) {
+      await this.#pump.drain(ended.spoolLength);
+      totals = ended.kinds;
+      whole = true;
     }
+    if (this.#detached) throw new AppError('unavailable', 'session.detached', 'The service is going down.');
     // Ended by a daemon before us, or its recorder is gone: the file holds all there will ever be.
     if (totals === undefined && (await this.#pump.exists())) {
       await this.#pump.drainWhole();
@@ -190,6 +189,35 @@ export class KernelWatch implements WatchListener {
     }
     this.#unsubscribe?.();
     return { whole, totals };
+  }
+
+  /**
+   * undefined: the recorder does not know the session any more. A recorder that dies meanwhile is asked again
+   * when it is back. Rejects when the service goes down: the next start ends the watch.
+   */
+  async #end(): Promise<SessionTotals | undefined> {
+    const { kernel, facts, log } = this.#options;
+    // Forgotten and back again: the kernel went on counting in its pinned maps, and the new recorder knows.
+    while (!this.#forgotten || kernel.link.recorder) {
+      try {
+        return await kernel.link.end(facts.sid);
+      } catch (thrown) {
+        const error = AppError.from(thrown);
+        if (kernel.link.isClosing) throw error;
+        if (error.kind === 'not_found') return undefined;
+        log.warn({ err: error, sid: facts.sid }, 'the watch did not end; it is asked again');
+      }
+      await delay(endRetryMs);
+    }
+    return undefined;
+  }
+
+  /** Leaves the session to the recorder and to the next start. Nothing of it is written any more. */
+  async detach(): Promise<void> {
+    this.#detached = true;
+    clearInterval(this.#check);
+    this.#unsubscribe?.();
+    await this.#pump.stop();
   }
 
   /** Records that are in the log, by kind. */

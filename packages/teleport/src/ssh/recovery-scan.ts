@@ -1,11 +1,6 @@
-// What the log and a live recording already hold of sessions whose daemon died. Streams both: memory is a bit an
-// event.
-import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
+// What the log already holds of sessions whose daemon died. Streams it: memory is a bit an event.
 import { type AuditEvent, dataEi } from '@sallyport/contracts/events/event.ts';
-import type { PartType } from '@sallyport/contracts/recording/lines.ts';
 import type { AuditLog } from '../audit/audit-log.ts';
-import { RecordingLayout } from '../recording/recording-layout.ts';
 import { SeenRecords } from './enhanced/seen-records.ts';
 import type { Journal } from './session-journal.ts';
 
@@ -51,37 +46,4 @@ function note(session: LoggedSession, event: AuditEvent): void {
   else if (event.event === 'session.start') session.started = true;
   else if (event.event === 'session.leave') session.left = true;
   else if (event.event === 'session.end') session.ended = true;
-}
-
-const kernelParts: readonly PartType[] = ['session.command', 'session.disk', 'session.network'];
-
-/** The kernel events a live recording holds. Torn ends have been cut by then. */
-export async function readRecorded(logDir: string, hostId: string, sid: string): Promise<SeenRecords> {
-  const layout = new RecordingLayout(logDir, hostId);
-  const recorded = new SeenRecords();
-  for (const part of kernelParts) await readPart(layout.live(sid, part), recorded);
-  return recorded;
-}
-
-async function readPart(path: string, recorded: SeenRecords): Promise<void> {
-  try {
-    for await (const line of createInterface({
-      input: createReadStream(path),
-      crlfDelay: Number.POSITIVE_INFINITY,
-    })) {
-      const seq = seqOf(line);
-      if (seq !== undefined) recorded.add(seq);
-    }
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') throw thrown;
-  }
-}
-
-function seqOf(line: string): number | undefined {
-  try {
-    const { seq } = JSON.parse(line) as { seq?: unknown };
-    return typeof seq === 'number' ? seq : undefined;
-  } catch {
-    return undefined;
-  }
 }

@@ -6,9 +6,8 @@ import type { WatchedSession } from '@sallyport/kernel/recorder.ts';
 import { recoverRecordings } from '../recording/recover.ts';
 import { TerminalRecording } from '../recording/terminal-recording.ts';
 import { SessionCgroup } from './cgroup.ts';
-import type { SeenRecords } from './enhanced/seen-records.ts';
 import { type KernelSide, KernelWatch } from './kernel-watch.ts';
-import { type LoggedSession, nothingOf, readLoggedSessions, readRecorded } from './recovery-scan.ts';
+import { type LoggedSession, nothingOf, readLoggedSessions } from './recovery-scan.ts';
 import { closeSession } from './session-closing.ts';
 import { startEvent } from './session-events.ts';
 import type { SessionFacts } from './session-facts.ts';
@@ -105,10 +104,10 @@ class InterruptedSession {
     if (this.#logged.ended) return;
     // The daemon died between the watch and its announcement: the order of the log is kept all the same.
     if (!this.#logged.started) await record.emit({ ...startEvent(facts), time: facts.started });
-    await this.#takeOverWatch(record, await readRecorded(logDir, node.serverId, facts.sid));
+    await this.#takeOverWatch(record);
   }
 
-  async #takeOverWatch(record: SessionRecord, recorded: SeenRecords): Promise<void> {
+  async #takeOverWatch(record: SessionRecord): Promise<void> {
     const spooled = await exists(spoolPath(this.#host.spoolDir, this.facts.sid));
     if (!this.#kernel || (!spooled && !this.#live)) return;
     this.#watch = new KernelWatch({
@@ -116,9 +115,7 @@ class InterruptedSession {
       facts: this.facts,
       emitter: record.emitter,
       audit: this.#host.audit,
-      // The recording got a batch before the log did: what it has of a batch the log missed is not written twice.
-      record: (events) =>
-        record.keep(events.filter((event) => !('seq' in event && recorded.has(event.seq ?? 0)))),
+      record: (events) => record.keep(events), // it knows by `seq` what it has already
       log: this.#host.log,
       seen: this.#logged.seen,
       onGap: ({ error }) =>
@@ -166,6 +163,11 @@ class InterruptedSession {
 
   /** Nobody is connected to it any more. */
   hangUp(): void {}
+
+  async detach(): Promise<void> {
+    await this.#watch?.detach();
+    await this.#record?.abandon();
+  }
 
   /** Its processes are killed; the rest follows from that. */
   end(): void {

@@ -13,6 +13,8 @@ export interface LiveSession {
   readonly facts: SessionFacts;
   end(reason: AppError): void;
   hangUp(message: string): void;
+  /** The service goes down: nothing more is written of the session, and nothing of it is killed. */
+  detach(): Promise<void>;
 }
 
 /** `maximum` goes into session.rejected. */
@@ -69,6 +71,10 @@ export class SessionRegistry {
 
   hangUpAll(message: string): void {
     for (const session of this.#sessions.values()) session.hangUp(message);
+  }
+
+  async detachAll(): Promise<void> {
+    await Promise.all([...this.#sessions.values()].map((session) => session.detach()));
   }
 
   /** True when the last session is over before the deadline. */

@@ -40,6 +40,7 @@ export class Session {
   #launched: LaunchedSession | undefined;
   #pendingSize: WindowSize | undefined;
   #announced = false;
+  #detached = false;
   /** Why we ended it, when we did. */
   #ended: AppError | undefined;
   readonly #broken = new Set<string>();
@@ -109,6 +110,12 @@ export class Session {
     this.#tell(message);
     this.#launched?.hangUp();
     void this.#request.channel.close();
+  }
+
+  async detach(): Promise<void> {
+    this.#detached = true;
+    await this.#watch?.detach();
+    await this.#record.abandon();
   }
 
   #openingParts(): OpeningParts {
@@ -297,7 +304,7 @@ export class Session {
   /** Once a kind of record: a full disk fails a thousand times a minute. */
   #failed(which: 'terminal' | 'enhanced' | 'audit', error: AppError, strict: boolean): void {
     const key = `${which}:${strict}`;
-    if (this.#broken.has(key)) return;
+    if (this.#detached || this.#broken.has(key)) return;
     this.#broken.add(key);
     const consequence = strict ? 'ended' : 'continued';
     // Not awaited: the log may be what is broken; the queue holds it until it can be written.

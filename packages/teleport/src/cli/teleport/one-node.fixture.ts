@@ -118,13 +118,13 @@ ${this.options.enhancedYaml ?? ''}
 `;
   }
 
-  async start(): Promise<void> {
+  async start(service: Partial<ServiceOptions> = this.options.service ?? {}): Promise<void> {
     const { config } = loadConfig(this.yaml());
     this.service = await startTeleport(config, {
       version: '0.1.0',
       log: this.#log(),
       ...testRecorder(),
-      ...this.options.service,
+      ...service,
     });
     this.#port = this.service.ssh?.address.port ?? 0;
   }

@@ -1,14 +1,9 @@
 // The service: the rooms joined into a running service. Config → data directory → CA → audit log → recorder
 // → old sessions → SSH. Each step needs the one before it; nobody can log in before the last.
-import { createHash } from 'node:crypto';
 import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AppError } from '@sallyport/contracts/errors.ts';
-import { launcherBinary, recorderBinary } from '@sallyport/kernel/binaries.ts';
-import { preflight, probeHost } from '@sallyport/kernel/host-probe.ts';
-import { evaluateHost, type HostCondition } from '@sallyport/kernel/host-support.ts';
-import { NoKernel } from '@sallyport/kernel/no-kernel.ts';
-import { startRecorder } from '@sallyport/kernel/start-recorder.ts';
+import { launcherBinary } from '@sallyport/kernel/binaries.ts';
 import { FileLog } from '../../audit/file-log.ts';
 import { EventStamp } from '../../audit/session-emitter.ts';
 import { Auth } from '../../auth/auth.ts';
@@ -16,10 +11,6 @@ import { FileStore } from '../../auth/file-store.ts';
 import { openCaStore } from '../../ca/ca-store.ts';
 import { HostIdentity } from '../../ca/host-identity.ts';
 import type { Config } from '../../config/config.ts';
-import { ensureCgroupMount } from '../../ssh/cgroup.ts';
-import { Gate } from '../../ssh/enhanced/gate.ts';
-import { RecorderLink } from '../../ssh/enhanced/recorder-link.ts';
-import type { KernelSide } from '../../ssh/kernel-watch.ts';
 import { launch } from '../../ssh/launch.ts';
 import type { NodeLog } from '../../ssh/node-log.ts';
 import { recoverSessions } from '../../ssh/recovery.ts';
@@ -30,14 +21,12 @@ import { SessionRegistry } from '../../ssh/session-registry.ts';
 import { type SshNode, startSshNode } from '../../ssh/ssh-server.ts';
 import { admit } from './admission.ts';
 import { lockDataDir } from './data-dir-lock.ts';
+import { type KernelOptions, openKernel, requireHostSupport } from './kernel-side.ts';
 
-export interface ServiceOptions {
+export interface ServiceOptions extends KernelOptions {
   readonly version: string;
-  readonly log: NodeLog;
-  /** Tests put a recorder of their own in. */
-  readonly recorder?: string;
-  /** How long a recorder that died may take to come back before its sessions count as unwatched, ms. */
-  readonly recorderReturnMs?: number;
+  /** Just before the service says that it listens: whoever waits for that line finds everything in place. */
+  readonly onReady?: () => Promise<void>;
 }
 
 export interface RunningTeleport {
@@ -56,9 +45,6 @@ export interface RunningTeleport {
 
 /** Sessions at once when connection_limits does not say less: each costs processes and files. */
 const maxSessions = 4_096;
-const recorderReturnMs = 10_000;
-/** Spools read at once over all sessions. */
-const spoolReaders = 4;
 /** How long stop() waits for sessions to hang up, ms. */
 const hangUpMs = 5_000;
 
@@ -112,6 +98,7 @@ async function compose(
   });
   const base = { hostUuid: identity.hostUuid, registry, audit };
   if (!config.ssh.enabled) {
+    await options.onReady?.();
     log.info({}, 'the ssh service is off');
     return {
       ...base,
@@ -121,8 +108,8 @@ async function compose(
       stop: () => closeAll(opened),
     };
   }
-  const kernel = await openKernelSide(config, options);
-  opened.push(() => kernel.link.close());
+  const { side: kernel, close: closeKernel } = await openKernel(config, options);
+  opened.push(closeKernel);
   const host = createSessionHost({
     node: nodeFacts(config, identity.hostUuid, options.version),
     clusterName,
@@ -154,6 +141,7 @@ async function compose(
     admit: (attempt) => admit({ trustedCas: [ca.user.publicKey], auth, labels: config.ssh.labels }, attempt),
   });
   const enhanced = config.ssh.enhancedRecording.enabled;
+  await options.onReady?.();
   log.info(
     { address: `${ssh.address.host}:${ssh.address.port}`, enhanced_recording: enhanced },
     'the ssh service listens',
@@ -188,80 +176,12 @@ async function stopNode({ ssh, registry, opened, log, reason }: Stopping): Promi
   if (!emptied)
     log.warn({ sessions: registry.size }, 'sessions outlive the service; its next start goes on with them');
   await ssh.close(reason);
+  await registry.detachAll();
   await closeAll(opened);
 }
 
 async function closeAll(opened: (() => Promise<void> | void)[]): Promise<void> {
   for (const close of [...opened].reverse()) await close();
-}
-
-async function openKernelSide(config: Config, options: ServiceOptions): Promise<KernelSide> {
-  const { enhancedRecording } = config.ssh;
-  const spoolDir = join(config.dataDir, 'spool');
-  const { cgroupPath, rootPath } = enhancedRecording;
-  const returnDeadlineMs = options.recorderReturnMs ?? recorderReturnMs;
-  if (enhancedRecording.enabled) await ensureCgroupMount(cgroupPath);
-  const start = enhancedRecording.enabled
-    ? () =>
-        startRecorder({
-          binary: options.recorder ?? recorderBinary,
-          socketPath: join(config.dataDir, 'recorder.sock'),
-          spoolDir,
-          ringBytes: enhancedRecording.ringBytes,
-          log: join(config.dataDir, 'recorder.log'),
-          args: ['--cgroup-root', cgroupPath, '--pin-dir', pinDir(config.dataDir)],
-        })
-    : async () => new NoKernel();
-  const link = await RecorderLink.open({ start, returnDeadlineMs, log: options.log }).catch((thrown) =>
-    explainRecorder(options, thrown),
-  );
-  const { pid, features, ringSize, resumedSessions } = link.recorder?.hello ?? {};
-  if (enhancedRecording.enabled)
-    options.log.info(
-      { pid, ring_bytes: ringSize, hooks: [...(features ?? [])].join(','), resumed: resumedSessions },
-      'the kernel recorder runs',
-    );
-  return { link, spoolDir, cgroupPath, rootPath, gate: new Gate(spoolReaders) };
-}
-
-/** Two daemons on a host (two data directories) have two recorders: neither may take the other's maps over. */
-function pinDir(dataDir: string): string {
-  return `/sys/fs/bpf/sallyport-${createHash('sha256').update(dataDir).digest('hex').slice(0, 12)}`;
-}
-
-/**
- * Refuses with every missing condition and its fix. Whether the programs load is not tried here: the recorder's
- * own start is the trial, and a recorder that lives already has passed it.
- */
-async function requireHostSupport(): Promise<void> {
-  const facts = await probeHost(noTrial);
-  refuseMissing(evaluateHost({ ...facts, bpfSyscall: 'allowed', features: undefined }));
-}
-
-/** A program that does not exist: probeHost tries nothing then. */
-const noTrial = '/nonexistent';
-
-/** The recorder did not start: if the host is why, that is what the operator is told. */
-async function explainRecorder(options: ServiceOptions, thrown: unknown): Promise<never> {
-  refuseMissing(await preflight(options.recorder ?? recorderBinary));
-  throw thrown;
-}
-
-function refuseMissing(conditions: readonly HostCondition[]): void {
-  const missing = conditions.filter((condition) => !condition.ok);
-  if (missing.length === 0) return;
-  throw new AppError(
-    'unsupported',
-    'start.host_unsupported',
-    `Enhanced session recording is enabled and this host cannot do it:\n${missing.map(conditionLine).join('\n')}`,
-    {
-      hint: 'Fix the host, or set ssh_service.enhanced_recording.enabled to false. `teleport doctor` shows more.',
-    },
-  );
-}
-
-function conditionLine({ name, found, needed, fix }: HostCondition): string {
-  return `  ${name}: found ${found}, needed ${needed}. Fix: ${fix}.`;
 }
 
 async function makeDataDir(dataDir: string): Promise<void> {

@@ -14,10 +14,17 @@ export async function runStart({ config, warnings, configPath }: StartOptions): 
   const version = productVersion();
   log.info({ version, pid: process.pid, node: process.version, config: configPath }, 'teleport starts');
   for (const warning of warnings) log.warn({ key: warning.key, line: warning.line }, warning.message);
-  const service = await startTeleport(config, { version, log });
+  // Before anything is opened: a signal during the start lets it finish, and then stops in order.
+  const signalled = stopSignal(() => log.info({}, 'SIGHUP is ignored'));
   const { pidFile } = config;
-  if (pidFile !== undefined) await writeFile(pidFile, `${process.pid}\n`, { mode: 0o644 });
-  const signal = await stopSignal(() => log.info({}, 'SIGHUP is ignored'));
+  const service = await startTeleport(config, {
+    version,
+    log,
+    onReady: async () => {
+      if (pidFile !== undefined) await writeFile(pidFile, `${process.pid}\n`, { mode: 0o644 });
+    },
+  });
+  const signal = await signalled;
   log.info({ signal }, 'teleport stops');
   await stopUnlessAgain(service, signal);
   if (pidFile !== undefined) await rm(pidFile, { force: true });

@@ -86,6 +86,15 @@ export class RecorderLink {
     return this.#ask((recorder) => recorder.list());
   }
 
+  /** We are going down: what fails from now on is left to the next start. */
+  closing(): void {
+    this.#closed = true;
+  }
+
+  get isClosing(): boolean {
+    return this.#closed;
+  }
+
   /** Our connection only: the recorder and its sessions live on. */
   close(): void {
     this.#closed = true;
@@ -136,6 +145,7 @@ export class RecorderLink {
         this.#adopt(recorder);
         const { pid, resumedSessions } = recorder.hello;
         this.#options.log.warn({ pid, resumedSessions }, 'the recorder is back');
+        void this.#endStrays(recorder);
         return recorder;
       } catch (err) {
         if (this.#closed) throw err;
@@ -143,6 +153,16 @@ export class RecorderLink {
       }
       await new Promise((resolve) => setTimeout(resolve, waitMs));
       waitMs = Math.min(waitMs * 2, retryMaxMs);
+    }
+  }
+
+  /** Sessions that ended while there was no recorder to tell. */
+  async #endStrays(recorder: Recorder): Promise<void> {
+    try {
+      for (const { sessionId } of await recorder.list())
+        if (!this.#listeners.has(sessionId)) await recorder.end(sessionId);
+    } catch (err) {
+      this.#options.log.warn({ err }, 'watches of sessions that are over could not be ended');
     }
   }
 

@@ -41,7 +41,7 @@ export async function guestImage(architecture: Architecture): Promise<string> {
     await compile(path, program);
     entries.push({ path: `matrix/${name}`, content: await readFile(path), mode: 0o755 });
   }
-  const recorder = process.env['MATRIX_RECORDER'] ?? join(repository, 'packages/kernel/build/recorder');
+  const recorder = join(repository, 'packages/kernel/build/recorder');
   if (!existsSync(recorder)) throw new Error(`${recorder} is missing: run \`make build\` first`);
   entries.push({ path: 'matrix/recorder', content: await readFile(recorder), mode: 0o755 });
   const image = join(out, 'initramfs.cpio');

@@ -151,7 +151,12 @@ export class KernelWatch implements WatchListener {
 
   /** The user is gone: from now on somebody waits for the end, and a lost notification would be felt. */
   expectIdle(): void {
-    if (!this.#watched || this.#check) return;
+    if (this.#check) return;
+    if (!this.#watched) {
+      // best_effort, and never watched: nobody but the cgroup can tell when the last process is gone.
+      this.#check = setInterval(() => this.#askCgroup(), cgroupCheckMs);
+      return;
+    }
     const { link } = this.#options.kernel;
     this.#check = setInterval(() => {
       if (this.#forgotten || !link.recorder) return;

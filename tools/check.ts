@@ -6,7 +6,6 @@ const steps: readonly (readonly [name: string, command: string, ...args: string[
   ['types', 'node_modules/.bin/tsc', '-b'],
   ['lint', 'node_modules/.bin/biome', 'check', '--error-on-warnings', '.'],
   ['shelves', 'node_modules/.bin/depcruise', '--config', '.dependency-cruiser.mjs', 'packages'],
-  ['unused', 'node_modules/.bin/knip'],
   ['pages', 'node', 'tools/gen-pages.ts', '--check'],
   ['wire', 'make', '--no-print-directory', '-s', '-C', 'packages/kernel', 'check-wire'],
   ['unit', 'node', 'tools/run-tests.ts', 'unit'],

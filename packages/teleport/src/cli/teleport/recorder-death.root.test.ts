@@ -87,7 +87,9 @@ for (const recordSession of ['strict', 'best_effort'] as const) {
         assert.equal(ran.stdout, '');
         assert.match(ran.stderr, /recorder/);
         await until('the refusal is in the log', async () =>
-          only(await node.events(), 'session.recording_failed').some((event) => event['consequence'] === 'refused'),
+          only(await node.events(), 'session.recording_failed').some(
+            (event) => event['consequence'] === 'refused',
+          ),
         );
       } else {
         assert.equal(ran.status, 0);

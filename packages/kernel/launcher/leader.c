@@ -143,10 +143,11 @@ void run_leader(const struct session *session, int report_fd, int go_fd)
 	close(CONTROL_FD); /* the daemon must see the supervisor's end close, not ours */
 	prctl(PR_SET_DUMPABLE, 0);
 	take_streams(session, report_fd);
+	drop_oom_protection();
 	say(report_fd, STAGE_READY, 0);
 	wait_for_go(go_fd);
 
-	drop_oom_protection();
+	/* Watched from here on: what opens no file leaves no record in front of the shell's own exec. */
 	reset_signals();
 	become(&session->account, report_fd);
 	if (*session->greeting)

@@ -1,6 +1,6 @@
 // The whole node, for real: OpenSSH's ssh, the launcher, the recorder, this kernel. What a session's log must say.
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 import { createServer, type Server } from 'node:net';
@@ -36,26 +36,26 @@ describe('a node', { skip }, () => {
     assert.ok(commandLines(events).includes('/bin/cat /etc/hostname'), commandLines(events).join('\n'));
   });
 
-  test('has the login shell as its first command, and nothing of the user’s before it', async () => {
-    const { events } = await session('true');
-    const [first] = only(events, 'session.command');
-    assert.equal(first?.['path'], '/bin/bash');
-    assert.deepEqual(first?.['argv'], ['-c', 'true']);
-    // The leader, still the launcher, looks at its own oom_score_adj between go and its exec: with disk on that is
-    // a record too. Anything else in front of the shell's exec would be something the watch came too late for.
-    const earlier = events.slice(0, events.indexOf(first as SeenEvent)).filter((event) => 'seq' in event);
-    const named = earlier.map((event) => [
-      event['program'],
-      event['pid'],
-      String(event['path']).split('/').at(-1),
-    ]);
-    assert.deepEqual(
-      named,
-      earlier.map(() => ['launcher', first?.['pid'], 'oom_score_adj']),
-    );
-    assert.equal(first?.['seq'], earlier.length + 1);
-    assert.ok(events.indexOf(first as SeenEvent) > 0);
-  });
+  // Anything in front of the shell's exec would be ours, or something the watch came too late for: the launcher
+  // opens no file between go and its exec, whatever the way in.
+  for (const [way, tty, command, argv] of [
+    ['a command', false, 'true', ['-c', 'true']],
+    ['a terminal', true, undefined, []],
+    ['a command in a terminal', true, 'true', ['-c', 'true']],
+  ] as const) {
+    test(`has the login shell's own exec as the very first record: ${way}`, async () => {
+      const { events } = await session(command, { tty, input: tty ? 'exit\n' : '' });
+      assertWhole(events);
+      const records = events.filter((event) => 'seq' in event);
+      const [first] = records;
+      assert.deepEqual([first?.event, first?.['seq']], ['session.command', 1]);
+      assert.equal(first?.['exe'], realpathSync('/bin/bash'));
+      assert.deepEqual(first?.['argv'], argv);
+      assert.equal(events.findIndex(({ event }) => event === 'session.disk') > 1, true);
+      const ours = records.filter((event) => event['program'] === 'launcher');
+      assert.deepEqual(ours, []);
+    });
+  }
 
   test('records the commands inside a script, and the script’s interpreter', async () => {
     const { events } = await session(

@@ -21,7 +21,8 @@ import { UserAuth } from './user-auth.ts';
 export interface ServerContext<Identity> {
   readonly options: SshServerOptions<Identity>;
   readonly limits: SshLimits;
-  readonly signers: Readonly<Record<string, HostKeySigner>>;
+  /** Of new connections: replaced as a whole when a certificate was renewed. */
+  signers: Readonly<Record<string, HostKeySigner>>;
   refused(refusal: Refusal): void;
   /** Logged in, or gone without. Exactly once. */
   settled(): void;

@@ -155,6 +155,11 @@ export interface SshServer {
   readonly address: Address;
   readonly stats: SshServerStats;
   readonly listener: Server;
+  /**
+   * A renewed key or certificate: shown to whoever connects from now on. Living connections keep what they were shown
+   * (a client checks in each key exchange that it is the same). Throws as the start does, and then changes nothing.
+   */
+  setHostKeys(hostKeys: readonly HostKey[]): void;
   /** Stops listening; with a reason, also disconnects everybody. Resolves when all connections are gone. */
   close(reason?: string): Promise<void>;
 }
@@ -228,6 +233,10 @@ class RunningServer<Identity> implements SshServer {
       resolve();
     });
     return promise;
+  }
+
+  setHostKeys(hostKeys: readonly HostKey[]): void {
+    this.#context.signers = hostKeySigners(hostKeys);
   }
 
   async close(reason?: string): Promise<void> {

@@ -22,11 +22,11 @@ demo: build ## a one-host cluster in a temporary folder, a real recorded session
 up: build ## keep a one-host cluster running; prints how to log in
 	@node tools/up.ts
 
-check: build ## the fast loop: types, lint, shelves, generated files, unit tests
+check: build ## the fast loop: types, lint, shelves, unused code, generated files, unit tests
 	@node tools/check.ts
 
 test: build ## every test that can run here; ends with "N passed, N failed, N skipped"
-	@node tools/run-tests.ts unit root e2e matrix
+	@node tools/run-tests.ts unit interop root e2e matrix
 
 matrix: build ## the kernel matrix in QEMU
 	@node tools/run-tests.ts matrix

@@ -1,11 +1,12 @@
-/** The fast loop: types, lint, shelves, generated files, unit tests; each step with its time. Stops at the first failure. */
+/** The fast loop: types, lint, shelves, unused code, generated files, unit tests; each step with its time. Stops at the first failure. */
 import { spawnSync } from 'node:child_process';
 import process from 'node:process';
 
 const steps: readonly (readonly [name: string, command: string, ...args: string[]])[] = [
   ['types', 'node_modules/.bin/tsc', '-b'],
   ['lint', 'node_modules/.bin/biome', 'check', '--error-on-warnings', '.'],
-  ['shelves', 'node_modules/.bin/depcruise', '--config', '.dependency-cruiser.mjs', 'packages'],
+  ['shelves', 'node', 'tools/shelves.ts'],
+  ['unused', 'node_modules/.bin/knip', '--no-progress'],
   ['pages', 'node', 'tools/gen-pages.ts', '--check'],
   ['wire', 'make', '--no-print-directory', '-s', '-C', 'packages/kernel', 'check-wire'],
   ['unit', 'node', 'tools/run-tests.ts', 'unit'],

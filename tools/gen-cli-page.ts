@@ -1,11 +1,14 @@
 /** Writes docs/reference/cli.md from the command trees; --check: exits 1 when stale. */
-import type { Argument, Command, Option } from 'commander';
 import { exitCodes } from '../packages/contracts/src/errors.ts';
 import { examplesOf } from '../packages/teleport/src/cli/output.ts';
 import { tctlProgram } from '../packages/teleport/src/cli/tctl/main.ts';
 import { teleportProgram } from '../packages/teleport/src/cli/teleport/main.ts';
 import { tshProgram } from '../packages/teleport/src/cli/tsh/main.ts';
 import { writePage } from './reference-page.ts';
+
+type Command = ReturnType<typeof tctlProgram>;
+type Argument = Command['registeredArguments'][number];
+type Option = Command['options'][number];
 
 const intro = `# Commands
 

@@ -22,7 +22,13 @@ interface Group {
 const groups: Record<string, Group> = {
   unit: {
     patterns: ['packages/*/src/**/*.test.ts', 'tools/**/*.test.ts'],
-    exclude: /\.root\.test\.ts$/,
+    exclude: /\.(root|interop)\.test\.ts$/,
+    concurrency: cpus().length,
+    timeoutMs: 180_000,
+  },
+  // Against whole programs: OpenSSH's, and our own commands. Too slow for the fast loop of tools/check.ts.
+  interop: {
+    patterns: ['packages/*/src/**/*.interop.test.ts'],
     concurrency: cpus().length,
     timeoutMs: 180_000,
   },

@@ -1,0 +1,211 @@
+// The resources of a cluster as documents: what `tctl get` prints, `tctl create -f` takes and the API carries.
+// Head (`kind`, `version`, `metadata`, `spec`) as documented; a document that was read can be written back.
+import { z } from 'zod';
+import { hostRoles, ruledResources, verbs } from './route.ts';
+
+// A name becomes a certificate's key id and part of log lines: no blanks, no control characters, no leading dash.
+export const resourceName = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$/,
+    'must be 1 to 128 letters, digits or ._@+- and begin with a letter or digit',
+  );
+/** A host account. A leading dash would be an option to some program one day. */
+export const loginName = z
+  .string()
+  .regex(/^[A-Za-z0-9_][A-Za-z0-9_.@\\$-]{0,254}$/, 'must be the name of a host account');
+const template = z.string().regex(/^\{\{\s*(internal|external)\.[A-Za-z0-9_-]+\s*\}\}$/);
+const loginOrTemplate = z.union([loginName, template], {
+  error: 'must be the name of a host account or {{internal.TRAIT}}',
+});
+
+// `cores: 8` is text to a label. Not z.coerce: it would make "a,b" of a list.
+const labelText = z.union([z.string(), z.number(), z.boolean()]).transform(String);
+const labelSelector = z.record(z.string(), z.union([labelText, z.array(labelText)]));
+export const labels = z.record(z.string().max(256), z.string().max(1024));
+const instant = z.iso.datetime();
+const duration = z.string().regex(/^(\d+(\.\d+)?(ms|s|m|h|d))+$/, 'must be a duration such as 8h or 1h30m');
+export const recordedKind = z.enum(['command', 'disk', 'network']);
+const recordSession = z.enum(['best_effort', 'strict']);
+
+export const metadata = z.strictObject({
+  name: resourceName,
+  description: z.string().max(1024).optional(),
+  labels: labels.optional(),
+  /** After it the resource is gone. */
+  expires: instant.optional(),
+  /** Opaque; a write that carries it succeeds only when nobody wrote in between. */
+  revision: z.string().optional(),
+});
+const head = { version: z.string().optional(), metadata };
+
+export const rule = z.strictObject({
+  resources: z.array(z.enum([...ruledResources, '*'])).min(1),
+  verbs: z.array(z.enum([...verbs, '*'])).min(1),
+});
+
+export const roleDocument = z.strictObject({
+  kind: z.literal('role'),
+  ...head,
+  spec: z
+    .strictObject({
+      allow: z
+        .strictObject({
+          logins: z.array(loginOrTemplate).optional(),
+          node_labels: labelSelector.optional(),
+          rules: z.array(rule).optional(),
+        })
+        .optional(),
+      deny: z
+        .strictObject({
+          logins: z.array(z.union([loginOrTemplate, z.literal('*')])).optional(),
+          node_labels: labelSelector.optional(),
+          rules: z.array(rule).optional(),
+        })
+        .optional(),
+      options: z
+        .strictObject({
+          max_session_ttl: duration.optional(),
+          enhanced_recording: z.array(recordedKind).optional(),
+          // Both documented spellings: a word, or a word for each protocol.
+          record_session: z
+            .union([
+              recordSession,
+              z.strictObject({ default: recordSession.optional(), ssh: recordSession.optional() }),
+            ])
+            .optional(),
+          loss_policy: z.enum(['best_effort', 'throttle', 'strict']).optional(),
+          port_forwarding: z.boolean().optional(),
+          forward_agent: z.boolean().optional(),
+          permit_x11_forwarding: z.boolean().optional(),
+          ssh_file_copy: z.boolean().optional(),
+          /** Sessions of the user at once, on a node. */
+          max_sessions: z.int().min(1).optional(),
+          client_idle_timeout: duration.optional(),
+          disconnect_expired_cert: z.boolean().optional(),
+        })
+        .optional(),
+    })
+    .optional(),
+});
+
+export const userDocument = z.strictObject({
+  kind: z.literal('user'),
+  ...head,
+  spec: z.strictObject({
+    roles: z.array(resourceName).min(1),
+    traits: z.record(z.string(), z.array(z.string())).optional(),
+    created: instant.optional(),
+    /** Read only: what the user has set up, and since when log-ins are refused. */
+    status: z
+      .strictObject({
+        password: z.boolean(),
+        mfa_devices: z.array(z.strictObject({ name: z.string(), type: z.enum(['totp', 'webauthn']) })),
+        locked_until: instant.optional(),
+      })
+      .optional(),
+  }),
+});
+
+/** `metadata.name` is the token itself, masked unless asked for with secrets. */
+export const tokenDocument = z.strictObject({
+  kind: z.literal('token'),
+  version: z.string().optional(),
+  metadata: metadata.extend({ name: z.string().min(1).max(256) }),
+  spec: z.strictObject({
+    roles: z.array(z.enum(hostRoles)).min(1),
+    /** Labels every host that joins with it gets. */
+    labels: labels.optional(),
+    /** Hosts that may still join with it; absent: any number until it expires. */
+    uses_left: z.int().min(1).optional(),
+    /** From the configuration file: never expires, cannot be deleted. */
+    static: z.boolean().optional(),
+  }),
+});
+
+export const lockTarget = z.union([
+  z.strictObject({ user: z.string() }),
+  z.strictObject({ role: z.string() }),
+  z.strictObject({ login: z.string() }),
+  z.strictObject({ node: z.string() }),
+  z.strictObject({ mfa_device: z.string() }),
+]);
+
+export const lockDocument = z.strictObject({
+  kind: z.literal('lock'),
+  ...head,
+  spec: z.strictObject({
+    target: lockTarget,
+    /** Shown to whoever is locked. */
+    message: z.string().max(512).optional(),
+    created_by: z.string().optional(),
+    created: instant.optional(),
+  }),
+});
+
+/** A host that is there: written by its heartbeats, gone when they stop (metadata.expires). Name: the host's uuid. */
+export const nodeDocument = z.strictObject({
+  kind: z.literal('node'),
+  ...head,
+  spec: z.strictObject({
+    hostname: z.string().min(1).max(255),
+    /** host:port a proxy dials; absent when the node is reached through its reverse tunnel. */
+    addr: z.string().max(300).optional(),
+    /** Connected by reverse tunnel. */
+    tunnel: z.boolean(),
+    labels,
+    version: z.string(),
+    enhanced_recording: z.boolean().optional(),
+  }),
+});
+
+export const proxyDocument = z.strictObject({
+  kind: z.literal('proxy'),
+  ...head,
+  spec: z.strictObject({
+    hostname: z.string().min(1).max(255),
+    /** host:port each, as clients and agents reach it. */
+    web_addr: z.string(),
+    ssh_addr: z.string(),
+    tunnel_addr: z.string(),
+    version: z.string(),
+  }),
+});
+
+/** Public halves only. `name` is host or user. Trusted keys: the active first, then those a rotation adds or retires. */
+export const certAuthorityDocument = z.strictObject({
+  kind: z.literal('cert_authority'),
+  ...head,
+  spec: z.strictObject({
+    type: z.enum(['host', 'user']),
+    cluster_name: z.string(),
+    /** OpenSSH public key lines. */
+    ssh: z.array(z.string()).min(1),
+    /** PEM certificates. */
+    tls: z.array(z.string()).min(1),
+    rotation: z.strictObject({
+      phase: z.enum(['standby', 'init', 'update_clients', 'update_servers', 'rollback']),
+      started: instant.optional(),
+    }),
+  }),
+});
+
+export const resourceDocument = z.discriminatedUnion('kind', [
+  roleDocument,
+  userDocument,
+  tokenDocument,
+  lockDocument,
+  nodeDocument,
+  proxyDocument,
+  certAuthorityDocument,
+]);
+export type ResourceDocument = z.output<typeof resourceDocument>;
+export type ResourceDocumentKind = ResourceDocument['kind'];
+export type RoleDocument = z.output<typeof roleDocument>;
+export type UserDocument = z.output<typeof userDocument>;
+export type TokenDocument = z.output<typeof tokenDocument>;
+export type LockDocument = z.output<typeof lockDocument>;
+export type NodeDocument = z.output<typeof nodeDocument>;
+export type ProxyDocument = z.output<typeof proxyDocument>;
+export type CertAuthorityDocument = z.output<typeof certAuthorityDocument>;
+export const resourceKinds = ['role', 'user', 'token', 'lock', 'node', 'proxy', 'cert_authority'] as const;

@@ -1,6 +1,6 @@
 // What a session channel (RFC 4254 section 6) looks like from above: the node answers requests through a
 // SessionHandler and moves bytes through a SessionChannel. Nothing here knows users, roles or processes.
-import type { Readable } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 
 export interface WindowSize {
   readonly cols: number;
@@ -37,6 +37,11 @@ export interface SessionHandler {
   /** `raw` is what was sent; `command` its UTF-8 reading (U+FFFD where it is not UTF-8). No NUL bytes. */
   exec?(command: string, raw: Buffer): Answer;
   subsystem?(name: string): Answer;
+  /**
+   * The client lends its agent. Each `open()` is a new connection to it, to be joined with one of a program in the
+   * session; it rejects as `PeerConnection.openChannel` does. Valid until `closed`.
+   */
+  agentForward?(open: () => Promise<Duplex>): Answer;
   /** The channel is gone, whoever closed it and however (also when the connection broke). Called exactly once. */
   closed?(): void;
 }

@@ -1,0 +1,34 @@
+// What stands behind a route: a function of the parsed request and of who asks. Services are written against
+// these types; which listener the request came through (TLS, local socket, this process) they never learn.
+import type { ArrivedOf, HostRole, ResultOf } from '@sallyport/contracts/api/route.ts';
+
+/** Proven by the listener before any handler runs: a TLS certificate of ours, or the local socket's permissions. */
+export type Caller =
+  /** The administrator of the auth host. `user` names the person for the log (`alice@host`). */
+  | { readonly kind: 'admin'; readonly user: string }
+  | { readonly kind: 'host'; readonly hostUuid: string; readonly roles: readonly HostRole[] }
+  | {
+      readonly kind: 'user';
+      readonly user: string;
+      readonly roles: readonly string[];
+      readonly traits: Readonly<Record<string, readonly string[]>>;
+    }
+  | { readonly kind: 'anyone' };
+
+export interface CallContext {
+  readonly caller: Caller;
+  /** Also in the answer's X-Request-Id and in every log line about this call. */
+  readonly requestId: string;
+  /** Of the connection; a proxy names the person's own address in the body. Empty for local calls. */
+  readonly remoteAddress: string;
+  /** Aborts when the caller hangs up: streams end. */
+  readonly signal: AbortSignal;
+}
+
+/** Rejects with AppError; anything else becomes `internal` and is logged with the request id. */
+export type Handler<R> = (
+  request: ArrivedOf<R>,
+  context: CallContext,
+) => R extends { readonly stream: true } ? AsyncIterable<ResultOf<R>> : Promise<ResultOf<R>>;
+
+export type Handlers<Routes> = { readonly [Name in keyof Routes]: Handler<Routes[Name]> };

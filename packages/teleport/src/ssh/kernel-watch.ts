@@ -15,6 +15,7 @@ import { SpoolPump } from './enhanced/spool-pump.ts';
 import type { NodeLog } from './node-log.ts';
 import { type SessionFacts, sessionBlocks } from './session-facts.ts';
 import { checkpointPath, spoolPath } from './session-journal.ts';
+import type { Turn } from './turn.ts';
 
 /** What every session of a node shares. */
 export interface KernelSide {
@@ -30,6 +31,8 @@ export interface KernelWatchOptions {
   readonly kernel: KernelSide;
   readonly facts: SessionFacts;
   readonly emitter: SessionEmitter;
+  /** The session's: see SessionRecord. */
+  readonly turn: Turn;
   readonly audit: AuditLog;
   readonly record: (events: readonly AuditEvent[]) => Promise<void>;
   readonly log: NodeLog;
@@ -80,13 +83,14 @@ export class KernelWatch implements WatchListener {
 
   constructor(options: KernelWatchOptions) {
     this.#options = options;
-    const { facts, kernel, emitter, audit, record, seen } = options;
+    const { facts, kernel, emitter, turn, audit, record, seen } = options;
     this.#pump = new SpoolPump({
       spoolPath: spoolPath(kernel.spoolDir, facts.sid),
       checkpointPath: checkpointPath(kernel.spoolDir, facts.sid),
       sid: facts.sid,
       blocks: sessionBlocks(facts),
       emitter,
+      turn,
       log: audit,
       record,
       gate: kernel.gate,

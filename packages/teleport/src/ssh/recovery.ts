@@ -114,6 +114,7 @@ class InterruptedSession {
       kernel: this.#kernel,
       facts: this.facts,
       emitter: record.emitter,
+      turn: record.turn,
       audit: this.#host.audit,
       record: (events) => record.keep(events), // it knows by `seq` what it has already
       log: this.#host.log,

@@ -6,6 +6,7 @@ import type { AppendQueue } from '../audit/append-queue.ts';
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { SessionEmitter } from '../audit/session-emitter.ts';
 import type { SessionRecording } from '../recording/terminal-recording.ts';
+import { Turn } from './turn.ts';
 
 export interface SessionRecordOptions {
   readonly emitter: SessionEmitter;
@@ -15,10 +16,16 @@ export interface SessionRecordOptions {
   readonly onBroken: (record: 'terminal' | 'audit', error: AppError) => void;
 }
 
+/** Far more than ever wait, unless the log has been stuck for long; a client can ask for resizes without end. */
+const maxWaiting = 1_000;
+
 export class SessionRecord {
   readonly emitter: SessionEmitter;
+  /** Whoever stamps an event of the session hands it over before the next one stamps. */
+  readonly turn = new Turn();
   readonly #options: SessionRecordOptions;
   #recording: SessionRecording | undefined;
+  #waiting = 0;
 
   constructor(options: SessionRecordOptions) {
     this.#options = options;
@@ -30,24 +37,39 @@ export class SessionRecord {
   }
 
   /** Resolves when the event is durable; rejects at once when the log cannot take it. For what must not go on without. */
-  async append(draft: EventDraft): Promise<void> {
-    const event = this.emitter.stamp(draft);
-    await this.#options.log.append([event]);
-    await this.keep([event]);
+  append(draft: EventDraft): Promise<void> {
+    return this.turn.run(async () => {
+      const event = this.emitter.stamp(draft);
+      await this.#options.log.append([event]);
+      await this.keep([event]);
+    });
   }
 
-  /** Resolves when the event is durable, however long the disk is full. */
+  /** Resolves when the event is durable, however long the disk is full. Never rejects. */
   async emit(draft: EventDraft): Promise<void> {
-    const event = this.emitter.stamp(draft);
+    if (this.#waiting >= maxWaiting) {
+      this.#options.onBroken('audit', tooManyWaiting());
+      return;
+    }
+    this.#waiting += 1;
     try {
-      await this.#options.queue.push([event]);
+      await this.turn.run(async () => {
+        const event = this.emitter.stamp(draft);
+        // The recording first: its print lines take positions too, and one that comes while the log syncs must
+        // stand behind. Nothing is printed any more at the end, and recovery would write a second one.
+        const last = draft.event === 'session.end';
+        if (!last) await this.keep([event]);
+        await this.#options.queue.push([event]);
+        if (last) await this.keep([event]);
+      });
     } catch (thrown) {
       this.#options.onBroken('audit', AppError.from(thrown));
+    } finally {
+      this.#waiting -= 1;
     }
-    await this.keep([event]);
   }
 
-  /** Into the recording what the log has. */
+  /** Into the recording. By whoever has the turn. */
   async keep(events: readonly AuditEvent[]): Promise<void> {
     try {
       await this.#recording?.events(events);
@@ -79,4 +101,9 @@ export class SessionRecord {
   async abandon(): Promise<void> {
     await this.#recording?.abandon();
   }
+}
+
+function tooManyWaiting(): AppError {
+  const message = `${maxWaiting} events of the session wait for the audit log; one more was refused.`;
+  return new AppError('limit', 'session.events_waiting', message);
 }

@@ -59,6 +59,7 @@ export class Session {
       kernel: host.kernel,
       facts: this.facts,
       emitter: this.#record.emitter,
+      turn: this.#record.turn,
       audit: host.audit,
       record: (events) => this.#record.keep(events),
       log: host.log,
@@ -308,10 +309,7 @@ export class Session {
     this.#broken.add(key);
     const consequence = strict ? 'ended' : 'continued';
     // Not awaited: the log may be what is broken; the queue holds it until it can be written.
-    void this.#host.emitLate(
-      this.#record.emitter,
-      recordingFailedEvent(this.facts, which, error, consequence),
-    );
+    void this.#record.emit(recordingFailedEvent(this.facts, which, error, consequence));
     if (strict) this.end(error);
   }
 

@@ -1,14 +1,15 @@
 // The whole node, for real: OpenSSH's ssh, the launcher, the recorder, this kernel. What a session's log must say.
 import assert from 'node:assert/strict';
 import { existsSync, realpathSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { gunzipSync } from 'node:zlib';
 import { recorderBinary } from '@sallyport/kernel/binaries.ts';
 import { cannotLaunch, createLogin, type TestLogin } from '../../ssh/host.fixture.ts';
-import { OneNode, type SeenEvent, type SshOptions, until } from './one-node.fixture.ts';
+import { OneNode, type SshOptions, until } from './one-node.fixture.ts';
 import { assertWhole, commandLines, only } from './session-assertions.fixture.ts';
 
 const skip = cannotLaunch() || (!existsSync(recorderBinary) && 'the recorder is not built (make)');
@@ -153,6 +154,30 @@ describe('a node', { skip }, () => {
       events.slice(-2).map(({ event }) => event),
       ['session.data', 'session.end'],
     );
+  });
+
+  test('numbers log and recording in the order of their lines, output and commands together', async () => {
+    const { events } = await session(
+      'for i in $(seq 30); do echo $i; cat /etc/hostname; done; stty rows 30; exit\n',
+      { tty: true },
+    );
+    assertWhole(events);
+    const sid = String(events[0]?.['sid']);
+    const folder = join(node.dataDir, 'log', node.service?.hostUuid ?? '', 'sessions', 'default');
+    await until('the recording is whole', () => existsSync(join(folder, `${sid}.index`)));
+    for (const part of ['events', 'session.command-events', 'session.disk-events']) {
+      const lines = gunzipSync(await readFile(join(folder, `${sid}-0.${part}.gz`)));
+      const positions = String(lines)
+        .trimEnd()
+        .split('\n')
+        .map((line) => (JSON.parse(line) as { ei: number }).ei);
+      assert.ok(positions.length > 1, part);
+      assert.deepEqual(
+        positions,
+        positions.toSorted((a, b) => a - b),
+        part,
+      );
+    }
   });
 
   test('refuses a subsystem cleanly', async () => {

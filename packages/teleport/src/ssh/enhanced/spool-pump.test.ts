@@ -15,12 +15,16 @@ import {
   spoolHeaderBytes,
 } from '@sallyport/kernel/record-bytes.fixture.ts';
 import * as wire from '@sallyport/kernel/wire.gen.ts';
+import { AppendQueue } from '../../audit/append-queue.ts';
 import type { AuditLog } from '../../audit/audit-log.ts';
 import { FileLog } from '../../audit/file-log.ts';
 import { SessionEmitter } from '../../audit/session-emitter.ts';
 import { facts } from '../facts.fixture.ts';
 import { readLoggedSessions } from '../recovery-scan.ts';
+import { resizeEvent } from '../session-events.ts';
 import { sessionBlocks } from '../session-facts.ts';
+import { SessionRecord } from '../session-record.ts';
+import { Turn } from '../turn.ts';
 import { Gate } from './gate.ts';
 import { SpoolPump, type SpoolPumpOptions } from './spool-pump.ts';
 
@@ -102,6 +106,7 @@ class Bench {
       sid,
       blocks: sessionBlocks(facts),
       emitter: new SessionEmitter({ clusterName: 'demo' }),
+      turn: new Turn(),
       log: this.log,
       record: async () => {},
       gate: new Gate(2),
@@ -129,6 +134,45 @@ class Bench {
     return (await this.inLog()).map((event) => ('seq' in event ? event.seq : undefined));
   }
 }
+
+/** As the session does beside its pump: resizes, a failure, the end of the channel, at any moment. */
+async function emitUntil(record: SessionRecord, over: () => boolean): Promise<number> {
+  let emitted = 0;
+  for (; !over(); emitted++) {
+    await record.emit(resizeEvent(facts, { cols: emitted, rows: 24 }));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  return emitted;
+}
+
+test('positions ascend from line to line, whatever else the session puts into its log meanwhile', async () => {
+  const bench = await Bench.with(...events(1, 6000));
+  let appends = 0;
+  const uneven = logThat(bench, async (batch) => {
+    // Appends overtake each other unless somebody keeps them apart.
+    if (appends++ % 3 === 0) await new Promise((resolve) => setTimeout(resolve, 3));
+    await bench.log.append(batch);
+  });
+  const emitter = new SessionEmitter({ clusterName: 'demo' });
+  const queue = new AppendQueue(uneven);
+  const onBroken = () => assert.fail('nothing broke');
+  const record = new SessionRecord({ emitter, log: uneven, queue, onBroken });
+  const pump = bench.pump({ log: uneven, emitter, turn: record.turn });
+  let over = false;
+  const drained = pump.drain(bench.length).finally(() => {
+    over = true;
+  });
+  const emitted = await emitUntil(record, () => over);
+  await drained;
+  const positions = (await bench.inLog()).map(({ ei }) => ei);
+  assert.ok(emitted > 5, `${emitted} events came between`);
+  assert.deepEqual(
+    positions,
+    upTo(6000 + emitted).map((n) => n - 1),
+  );
+  await queue.close();
+  await pump.stop();
+});
 
 const upTo = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
 

@@ -1,6 +1,7 @@
 // Spool → audit log and recording, for one session. The spool is the truth and may run far ahead: the pump reads
-// as far as the recorder says, a batch at a time, and a batch counts once the log has it. A slow disk slows the
-// pump and nobody else; memory is one batch and one read window.
+// as far as the recorder says, a batch at a time, and a batch counts once the log has it. While one is on its way
+// to the disk the next one is decoded. A slow disk slows the pump and nobody else; memory is two batches and two
+// read windows.
 import { access } from 'node:fs/promises';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { AuditEvent, EventDraft } from '@sallyport/contracts/events/event.ts';
@@ -9,6 +10,7 @@ import { type SpoolItem, SpoolReader } from '@sallyport/kernel/spool.ts';
 import type { AuditLog } from '../../audit/audit-log.ts';
 import { kernelEventUid, type SessionEmitter } from '../../audit/session-emitter.ts';
 import { fromKernel } from '../kernel-error.ts';
+import type { Turn } from '../turn.ts';
 import { Checkpoint, type LoggedByKind, nothingLogged } from './checkpoint.ts';
 import { correlate } from './correlate.ts';
 import type { Gate } from './gate.ts';
@@ -22,6 +24,8 @@ export interface SpoolPumpOptions {
   readonly sid: string;
   readonly blocks: SessionBlocks;
   readonly emitter: SessionEmitter;
+  /** The session's: a batch is stamped, recorded and logged before anything else of the session is stamped. */
+  readonly turn: Turn;
   readonly log: AuditLog;
   /** The session's recording takes a batch before the log does. Its failures are its owner's business. */
   readonly record: (events: readonly AuditEvent[]) => Promise<void>;
@@ -133,15 +137,21 @@ export class SpoolPump {
     if (!reader || !this.#context) return;
     let batch = emptyBatch(this.#offset);
     let batches = 0;
-    for await (const item of reader.read(this.#offset, target)) {
-      this.#take(item, batch, this.#context);
-      if (batch.drafts.length < batchEvents) continue;
-      await this.#put(batch);
-      batch = emptyBatch(this.#offset);
-      batches += 1;
-      if (batches === batchesPerTurn || this.#stop.signal.aborted) return;
+    let onItsWay = Promise.resolve(true);
+    try {
+      for await (const item of reader.read(this.#offset, target)) {
+        this.#take(item, batch, this.#context);
+        if (batch.drafts.length < batchEvents) continue;
+        if (!(await onItsWay)) return;
+        onItsWay = this.#put(batch);
+        batch = emptyBatch(batch.nextOffset);
+        batches += 1;
+        if (batches === batchesPerTurn) break;
+      }
+      if ((await onItsWay) && batch.nextOffset > this.#offset) await this.#put(batch);
+    } finally {
+      await onItsWay; // whatever the spool's end was
     }
-    if (batch.nextOffset > this.#offset) await this.#put(batch);
   }
 
   #take(item: SpoolItem, batch: Batch, context: CorrelationContext): void {
@@ -156,13 +166,11 @@ export class SpoolPump {
     if (draft === undefined) return;
     if (event.type === 'lost') batch.lost.push(event);
     const uid = recordUid(this.#options.sid, event, offset);
-    if (this.#isSeen(event, uid)) {
-      // In the log since before the crash: counted, not written again.
-      if (event.type !== 'lost') this.#logged[event.kind] += 1;
-      return;
-    }
-    batch.drafts.push({ ...draft, uid });
     if (event.type !== 'lost') batch.kinds.push(event.kind);
+    // In the log since before the crash: counted, not written again.
+    if (this.#isSeen(event, uid)) return;
+    draft.uid = uid;
+    batch.drafts.push(draft);
   }
 
   #isSeen(event: KernelEvent, uid: string): boolean {
@@ -171,15 +179,28 @@ export class SpoolPump {
     return event.seq > 0 ? seen.has(event.seq) : seen.hasKey(uid);
   }
 
-  async #put(batch: Batch): Promise<void> {
-    // Stamped in one go and handed over in the same turn: the order of `ei` is the order in the log.
-    const events = batch.drafts.map((draft) => this.#options.emitter.stamp(draft));
-    await this.#options.record(events);
-    if (!(await this.#append(events))) return;
+  /** False: stopped before the log had it. Never rejects. */
+  async #put(batch: Batch): Promise<boolean> {
+    const { emitter, turn, record } = this.#options;
+    const logged = await turn
+      .run(async () => {
+        const events = batch.drafts.map((draft) => emitter.stamp(draft));
+        await record(events);
+        return await this.#append(events);
+      }, this.#stop.signal)
+      .catch(() => false);
+    if (!logged) return false;
     this.#offset = batch.nextOffset;
     for (const kind of batch.kinds) this.#logged[kind] += 1;
-    await this.#checkpoint?.write({ spoolOffset: this.#offset, logged: this.#logged });
+    await this.#noteProgress();
     for (const lost of batch.lost) this.#options.onLost?.(lost);
+    return true;
+  }
+
+  /** A checkpoint that cannot be written costs the next start some reading; the events are in the log. */
+  async #noteProgress(): Promise<void> {
+    const progress = { spoolOffset: this.#offset, logged: this.#logged };
+    await this.#checkpoint?.write(progress).catch(() => {});
   }
 
   /** Tries until the log takes it. False: stopped first. */
@@ -209,8 +230,9 @@ export class SpoolPump {
     }
     const { blocks } = this.#options;
     this.#context = { blocks, clock: new KernelClock(first.value.event.realtimeOffsetNs) };
-    this.#checkpoint = await Checkpoint.open(this.#options.checkpointPath);
-    const found = this.#checkpoint.found;
+    // On a full disk there may be none: recovery reads from the beginning then.
+    this.#checkpoint = await Checkpoint.open(this.#options.checkpointPath).catch(() => undefined);
+    const found = this.#checkpoint?.found;
     this.#offset = Math.max(found?.spoolOffset ?? 0, reader.firstOffset);
     this.#logged = { ...(found?.logged ?? nothingLogged) };
     this.#reader = reader;

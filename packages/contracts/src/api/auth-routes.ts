@@ -185,6 +185,7 @@ export const authRoutes = {
     path: '/v1/mfa/challenge',
     summary: 'What the second factor of a user must answer. Says nothing about whether the user exists.',
     access: { host: ['proxy'] },
+    rate: 'log_in',
     body: z.strictObject({ user: resourceName, remote_addr: z.string().max(64) }),
     result: z.strictObject({ webauthn: z.record(z.string(), z.unknown()).optional(), otp: z.boolean() }),
   }),
@@ -193,6 +194,7 @@ export const authRoutes = {
     path: '/v1/login',
     summary: 'Password and second factor for certificates. Slowed and locked after failures; always audited.',
     access: { host: ['proxy'] },
+    rate: 'log_in',
     body: z.strictObject({
       proof: logInProof,
       ssh_public_key: base64,
@@ -219,6 +221,7 @@ export const authRoutes = {
     path: '/v1/invites/read',
     summary: 'What the page of a one-time link shows.',
     access: { host: ['proxy'] },
+    rate: 'log_in',
     body: z.strictObject({ token: z.string().max(256), remote_addr: z.string().max(64) }),
     result: inviteSetup,
   }),
@@ -227,6 +230,7 @@ export const authRoutes = {
     path: '/v1/invites/redeem',
     summary: 'Sets password and second factor; the link is used up.',
     access: { host: ['proxy'] },
+    rate: 'log_in',
     body: z.strictObject({
       token: z.string().max(256),
       password: z.string().min(12).max(1024).optional(),

@@ -57,6 +57,11 @@ export interface Route {
   readonly stream?: true;
   /** Largest body, bytes. Default 1 MiB. */
   readonly bodyLimit?: number;
+  /**
+   * Part of proving who one is: so many a minute for each person's address, which the calling proxy names in the
+   * body's `remote_addr`; where the body has none, the address of the connection.
+   */
+  readonly rate?: 'log_in';
 }
 
 /** Keeps the exact types of the shapes. */

@@ -56,6 +56,7 @@ export const webRoutes = {
     path: '/webapi/mfa/login/begin',
     summary: 'What the second factor must answer.',
     access: 'anyone',
+    rate: 'log_in',
     body: z.strictObject({ user: resourceName }),
     result: z.strictObject({ webauthn: z.record(z.string(), z.unknown()).optional(), otp: z.boolean() }),
   }),
@@ -64,6 +65,7 @@ export const webRoutes = {
     path: '/webapi/ssh/certs',
     summary: 'Password and second factor for certificates.',
     access: 'anyone',
+    rate: 'log_in',
     body: z.strictObject({
       proof: logInProof,
       ssh_public_key: base64,

@@ -140,7 +140,7 @@ static __always_inline __u32 put_env(struct scratch *s, __u32 at, struct record_
 static __always_inline void describe_program(struct record_exec *record, struct file *exe, struct task_struct *task)
 {
 	struct inode *inode = READ(exe, f_inode);
-	const struct cred *cred = READ(task, cred);
+	struct cred *cred = READ(task, cred);
 	__u32 mode = READ(inode, i_mode);
 
 	record->mode = mode;
@@ -193,7 +193,7 @@ int BPF_PROG(on_exec, struct task_struct *task, pid_t old_pid, struct linux_binp
 	exe = READ(mm, exe_file);
 	describe_program(record, exe, task);
 
-	bpf_core_read(&path, sizeof(path), &exe->f_path);
+	READ_PATH(&path, exe, f_path);
 	at = put_path(s, at, TLV_EXE, &path, &walked);
 	if (walked & WALK_PARTIAL)
 		record->flags |= EXEC_FLAG_PATH_PARTIAL;

@@ -49,7 +49,7 @@ static __always_inline __u32 put_base(struct scratch *s, __u32 at, struct task_s
 
 		if (!file)
 			return at;
-		bpf_core_read(&path, sizeof(path), &file->f_path);
+		READ_PATH(&path, file, f_path);
 	}
 	return put_path(s, at, TLV_BASE, &path, &walked);
 }
@@ -96,7 +96,7 @@ static __always_inline void on_open(struct task_struct *task, struct session *se
 				record->flags |= OPEN_FLAG_DUP;
 			}
 			record->path_source = shared ? PATH_FD_SHARED : PATH_FD;
-			bpf_core_read(&path, sizeof(path), &file->f_path);
+			READ_PATH(&path, file, f_path);
 			at = put_path(s, at, TLV_PATH, &path, &walked);
 			if (walked & WALK_PARTIAL)
 				record->flags |= OPEN_FLAG_PATH_PARTIAL;

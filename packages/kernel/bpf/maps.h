@@ -118,6 +118,8 @@ struct {
 #define PATH_BYTES 4096
 struct path_buffer {
 	char data[PATH_BYTES + 256];
+	__u64 dentry;            /* what walk_path is asked for */
+	__u64 mount;
 	__u32 start;
 	__u32 reserved;
 };

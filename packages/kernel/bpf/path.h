@@ -14,25 +14,25 @@
 #define WALK_DETACHED 0x20000    /* on no visible mount: memfd, pipe, a lazily unmounted tree */
 
 /*
- * Global, so that the verifier walks the loop once and not once a caller. Fills the CPU's path buffer from its
- * end backwards.
+ * Global, so that the verifier walks the loop once and not once a caller; the path comes through the CPU's
+ * buffer, as a global function takes no kernel pointers. Fills that buffer from its end backwards.
  */
-__noinline int walk_path(__u64 dentry_address, __u64 mount_address)
+__noinline int walk_path(__u32 zero)
 {
-	struct dentry *dentry = (void *)dentry_address;
-	struct vfsmount *vfsmount = (void *)mount_address;
-	struct mount *mount = (void *)(mount_address - bpf_core_field_offset(struct mount, mnt));
-	struct dentry *mount_root = READ(vfsmount, mnt_root);
-	__u32 zero = 0, start, flags = WALK_PARTIAL;
 	struct path_buffer *buffer = bpf_map_lookup_elem(&path_buffers, &zero);
+	struct dentry *dentry, *mount_root;
+	struct mount *mount;
+	__u32 start, flags = WALK_PARTIAL;
 	int i;
 
 	if (!buffer)
 		return PATH_BYTES;
+	dentry = (void *)buffer->dentry;
+	mount = (void *)(buffer->mount - bpf_core_field_offset(struct mount, mnt));
+	mount_root = READ(mount, mnt.mnt_root);
 	buffer->start = PATH_BYTES;
 	for (i = 0; i < PATH_DEPTH; i++) {
 		struct dentry *parent;
-		struct qstr name;
 		__u32 length, at;
 
 		if (dentry == mount_root) {
@@ -48,8 +48,7 @@ __noinline int walk_path(__u64 dentry_address, __u64 mount_address)
 			continue;
 		}
 		parent = READ(dentry, d_parent);
-		bpf_core_read(&name, sizeof(name), &dentry->d_name);
-		length = BPF_CORE_READ(dentry, d_name.len) & 0xff;
+		length = READ(dentry, d_name.len) & 0xff;
 		/*
 		 * Kept in memory: in a register its range would differ with every way through the loop, and the
 		 * verifier would walk them all.
@@ -89,9 +88,13 @@ static __always_inline __u32 put_path(struct scratch *s, __u32 at, __u16 tag, st
 	__u32 zero = 0, start, length;
 	struct path_buffer *buffer = bpf_map_lookup_elem(&path_buffers, &zero);
 
-	*walked = walk_path((__u64)path->dentry, (__u64)path->mnt);
+	if (!buffer)
+		return at;
+	buffer->dentry = (__u64)path->dentry;
+	buffer->mount = (__u64)path->mnt;
+	*walked = walk_path(0);
 	start = *walked & WALK_START_MASK;
-	if (!buffer || start > PATH_BYTES)
+	if (start > PATH_BYTES)
 		return at;
 	length = PATH_BYTES - start;
 	put_tlv(s, at, tag, length);

@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <elf.h>
 #include <errno.h>
@@ -116,6 +117,19 @@ static void strip_atomic_fetch(unsigned char *object)
 	}
 }
 
+/* Whether programs may follow any pointer by plain loads (6.2). */
+static bool has_rdonly_cast(void)
+{
+	static int known = -1;
+	struct btf *btf = known < 0 ? btf__load_vmlinux_btf() : NULL;
+
+	if (known < 0) {
+		known = btf && btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
+		btf__free(btf);
+	}
+	return known;
+}
+
 static struct bpf_object *open_object(bool *numbers)
 {
 	size_t size = bpf_object_end - bpf_object_start;
@@ -131,6 +145,11 @@ static struct bpf_object *open_object(bool *numbers)
 		strip_atomic_fetch(copy);
 	object = bpf_object__open_mem(copy, size, &opts);
 	free(copy);
+	if (object) {
+		bool direct = has_rdonly_cast();
+
+		bpf_map__set_initial_value(bpf_object__find_map_by_name(object, ".rodata.reads"), &direct, sizeof(direct));
+	}
 	return object;
 }
 

@@ -3,12 +3,15 @@
  * own `ssh` as the client. Everything lives in a temporary folder; `stop()` leaves nothing behind.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { createWriteStream, existsSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { hostname, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import process from 'node:process';
 import { setTimeout as delay } from 'node:timers/promises';
+import { exitCodes } from '@sallyport/contracts/errors.ts';
+import { cgroup2Mount, killTasks, removeCgroup, removeRecorder } from './host-remains.ts';
 
 export const repository = resolve(import.meta.dirname, '..');
 const bin = (name: string) => join(repository, 'packages/teleport/bin', name);
@@ -27,8 +30,10 @@ export interface OneHostOptions {
   /** YAML lines put below `teleport:`, already indented by two spaces. */
   readonly teleport?: string;
   readonly enhancedRecording?: boolean;
-  /** Keep the folder this cluster lives in; default is a new one below the temporary folder. */
+  /** The folder this cluster lives in, which is kept; default is a new one below the temporary folder. */
   readonly folder?: string;
+  /** Taken when it is free; default is any free one. */
+  readonly port?: number;
 }
 
 /** Waits until `check` gives something other than undefined and false; throws `what` after the deadline. */
@@ -46,9 +51,14 @@ export async function until<T>(
   }
 }
 
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((done) => server.once('listening', done));
+/** A port that nobody listens on: `wanted` where that is free. */
+export async function freePort(wanted = 0): Promise<number> {
+  const server = createServer().listen(wanted, '127.0.0.1');
+  const taken = await new Promise((done) => {
+    server.once('listening', () => done(false));
+    server.once('error', () => done(true));
+  });
+  if (taken === true) return await freePort();
   const address = server.address();
   await new Promise((done) => server.close(done));
   if (address === null || typeof address === 'string') throw new Error('no port');
@@ -77,27 +87,69 @@ export function run(
 }
 
 export class OneHost {
+  /** Promises, so that a signal finds what is only being made as well. Stopping one twice does no harm. */
+  static readonly #made: Promise<OneHost>[] = [];
+
   readonly folder: string;
   readonly port: number;
   readonly configPath: string;
   readonly dataDir: string;
+  readonly #keepFolder: boolean;
+  readonly #cgroupPath: string;
   #daemon: ChildProcess | undefined;
   #identities = new Map<string, string>();
 
-  private constructor(folder: string, port: number) {
+  private constructor(folder: string, keepFolder: boolean, port: number, cgroupPath: string) {
     this.folder = folder;
     this.port = port;
     this.configPath = join(folder, 'teleport.yaml');
     this.dataDir = join(folder, 'data');
+    this.#keepFolder = keepFolder;
+    this.#cgroupPath = cgroupPath;
   }
 
   static async start(options: OneHostOptions = {}): Promise<OneHost> {
+    const made = OneHost.#make(options);
+    OneHost.#made.push(made);
+    const host = await made;
+    try {
+      await host.startDaemon();
+      return host;
+    } catch (error) {
+      await host.stop();
+      throw error;
+    }
+  }
+
+  static async #make(options: OneHostOptions): Promise<OneHost> {
+    const keep = options.folder !== undefined;
     const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'sallyport-')));
     await mkdir(folder, { recursive: true });
-    const host = new OneHost(folder, await freePort());
+    // Where the host has none, ours is mounted, as the documented default says.
+    const cgroupPath = (await cgroup2Mount()) ?? '/cgroup2';
+    const host = new OneHost(folder, keep, await freePort(options.port), cgroupPath);
     await writeFile(host.configPath, host.#config(options));
-    await host.startDaemon();
     return host;
+  }
+
+  /**
+   * Ctrl-C and its like stop every cluster of this process in order before it ends; a second one ends it at once.
+   * What `onStop` returns is the exit status; default is what a shell says of a signal, 128 + its number.
+   */
+  static stopOnSignal(onStop: () => number | undefined = () => undefined): void {
+    // The terminal may be gone by then: what cannot be said must not keep the rest from being done.
+    for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+    for (const [signal, number] of [
+      ['SIGINT', 2],
+      ['SIGTERM', 15],
+      ['SIGHUP', 1],
+    ] as const) {
+      process.once(signal, async () => {
+        const status = onStop() ?? 128 + number;
+        await Promise.allSettled(OneHost.#made.map(async (made) => (await made).stop()));
+        process.exit(status);
+      });
+    }
   }
 
   #config(options: OneHostOptions): string {
@@ -116,9 +168,19 @@ ssh_service:
   listen_addr: 127.0.0.1:${this.port}
   enhanced_recording:
     enabled: ${options.enhancedRecording ?? true}
-    root_path: /sallyport-${this.port}
+    cgroup_path: ${this.#cgroupPath}
+    root_path: ${this.#rootPath}
 ${options.sshService ?? ''}
 `;
+  }
+
+  /** What holds the cgroups of its sessions. */
+  get cgroup(): string {
+    return join(this.#cgroupPath, this.#rootPath);
+  }
+
+  get #rootPath(): string {
+    return `/sallyport-${this.port}`;
   }
 
   get daemonPid(): number {
@@ -132,12 +194,14 @@ ${options.sshService ?? ''}
   }
 
   async startDaemon(): Promise<void> {
-    const log = createWriteStream(this.daemonLog, { flags: 'a' });
+    // Straight into the file: a pipe would end with us. In a process group of its own: the terminal's Ctrl-C is
+    // ours to act on, in order.
+    const log = openSync(this.daemonLog, 'a');
     const daemon = spawn(bin('teleport'), ['start', '-c', this.configPath], {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', log, log],
+      detached: true,
     });
-    daemon.stdout.pipe(log);
-    daemon.stderr.pipe(log);
+    closeSync(log);
     this.#daemon = daemon;
     let ended = false;
     daemon.once('exit', () => {
@@ -181,10 +245,13 @@ ${options.sshService ?? ''}
       `--logins=${logins.join(',')}`,
       `--roles=${roles.join(',')}`,
     );
-    if (added.status !== 0) throw new Error(`tctl users add: ${added.stderr}`);
+    // A folder that was kept knows the user already.
+    const there = this.#keepFolder && added.status === exitCodes.conflict;
+    if (added.status !== 0 && !there) throw new Error(`tctl users add: ${added.stderr}`);
     const out = join(this.folder, 'identities', user);
     await mkdir(join(this.folder, 'identities'), { recursive: true });
-    const signed = await this.tctl('auth', 'sign', `--user=${user}`, `--out=${out}`, '--ttl=1h');
+    const sign = ['auth', 'sign', `--user=${user}`, `--out=${out}`, '--ttl=1h', '--overwrite'];
+    const signed = await this.tctl(...sign);
     if (signed.status !== 0) throw new Error(`tctl auth sign: ${signed.stderr}`);
     this.#identities.set(user, out);
     return out;
@@ -273,9 +340,16 @@ ${options.sshService ?? ''}
     });
   }
 
+  /** Ends the daemon in order, and whatever it would have kept for its next start. */
   async stop(): Promise<void> {
+    // What the daemon's hang-up does not end is ended before its patience (5 s) is over, so that it closes every
+    // session itself and stops its recorder.
+    const impatience = setTimeout(() => void killTasks(this.cgroup), 2_000);
     await this.killDaemon('SIGTERM');
-    await rm(this.folder, { recursive: true, force: true });
+    clearTimeout(impatience);
+    await removeCgroup(this.cgroup);
+    await removeRecorder(this.dataDir);
+    if (!this.#keepFolder) await rm(this.folder, { recursive: true, force: true });
   }
 }
 

@@ -1,10 +1,11 @@
 /** The main job, from outside: OpenSSH's client, real kernel, and the audit log as an operator reads it. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readlinkSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readlinkSync, statSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { recordersOf } from './host-remains.ts';
 import { type Event, freePort, OneHost, until } from './one-host.ts';
 
 const needsRoot = process.getuid?.() === 0 ? false : 'needs root: cgroups, BPF and the audit session id';
@@ -259,5 +260,21 @@ test('with enhanced recording off the terminal is still recorded and session.end
     assert.match(bytes, /plain-marker/);
   } finally {
     await host.stop();
+  }
+});
+
+describe('a cluster that is stopped', { skip: needsRoot }, () => {
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+    test(`leaves no process, cgroup, pin or folder after ${signal}, whatever ran in its sessions`, async () => {
+      const host = await OneHost.start();
+      await host.ssh('alice', 'nohup sleep 97531 > /dev/null 2>&1 < /dev/null &');
+      const [recorder] = await recordersOf(host.dataDir);
+      assert.ok(recorder?.pins !== undefined && existsSync(recorder.pins));
+      assert.ok(existsSync(host.cgroup));
+      if (signal === 'SIGKILL') await host.killDaemon(signal);
+      await host.stop();
+      assert.deepEqual(await recordersOf(host.dataDir), []);
+      for (const path of [recorder.pins, host.cgroup, host.folder]) assert.ok(!existsSync(path), path);
+    });
   }
 });

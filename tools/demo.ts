@@ -71,9 +71,10 @@ function printable(text: string): string {
   return text.replace(/\p{Cc}/gu, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
 
+OneHost.stopOnSignal(() => void say('\nStopping.'));
+step('A one-host cluster in a temporary folder');
 const cluster = await OneHost.start();
 try {
-  step('A one-host cluster runs in a temporary folder');
   say(`  teleport start -c ${cluster.configPath}    (node on 127.0.0.1:${cluster.port})`);
   await cluster.identity('alice');
   say('  tctl users add alice --logins=root');

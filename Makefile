@@ -22,7 +22,7 @@ demo: build ## a one-host cluster in a temporary folder, a real recorded session
 up: build ## keep a one-host cluster running; prints how to log in
 	@node tools/up.ts
 
-check: build ## the fast loop: types, lint, shelves, unused code, generated files, unit tests
+check: build ## the fast loop: types, lint, shelves, generated files, unit tests, unused code
 	@node tools/check.ts
 
 test: build ## every test that can run here; ends with "N passed, N failed, N skipped"

@@ -1,4 +1,4 @@
-/** The fast loop: types, lint, shelves, unused code, generated files, unit tests; each step with its time. Stops at the first failure. */
+/** The fast loop: types, lint, shelves, generated files, unit tests, unused code; each step with its time. Stops at the first failure. */
 import { spawnSync } from 'node:child_process';
 import process from 'node:process';
 
@@ -6,10 +6,10 @@ const steps: readonly (readonly [name: string, command: string, ...args: string[
   ['types', 'node_modules/.bin/tsc', '-b'],
   ['lint', 'node_modules/.bin/biome', 'check', '--error-on-warnings', '.'],
   ['shelves', 'node', 'tools/shelves.ts'],
-  ['unused', 'node_modules/.bin/knip', '--no-progress'],
   ['pages', 'node', 'tools/gen-pages.ts', '--check'],
   ['wire', 'make', '--no-print-directory', '-s', '-C', 'packages/kernel', 'check-wire'],
   ['unit', 'node', 'tools/run-tests.ts', 'unit'],
+  ['unused', 'node_modules/.bin/knip', '--no-progress'],
 ];
 
 for (const [name, command, ...args] of steps) {

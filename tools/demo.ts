@@ -17,7 +17,7 @@ function script(openPort: number, closedPort: number): string[] {
   const hidden = Buffer.from('cat /etc/hostname > /dev/null\n').toString('base64');
   return [
     `echo ${hidden} | base64 --decode | sh`,
-    "printf '#!/bin/sh\\nid -un\\nuname -r\\n' > /tmp/sallyport-demo.sh",
+    "printf '#!/bin/sh\\nid -un\\nuname -s\\n' > /tmp/sallyport-demo.sh",
     'sh /tmp/sallyport-demo.sh; rm /tmp/sallyport-demo.sh',
     'stty -echo',
     'head -c 16 /etc/passwd > /dev/null',
@@ -30,39 +30,56 @@ function script(openPort: number, closedPort: number): string[] {
 
 const argvOf = (event: Event) => (event['argv'] as string[] | undefined) ?? [];
 
-function seen(event: Event): string[] {
-  const at = String(event['ktime'] ?? event.time).slice(11, 23);
-  const pid = String(event['pid'] ?? '');
-  switch (event.event) {
-    case 'session.command': {
-      return [
-        at,
-        'command',
-        pid,
-        `${event['path']} ${argvOf(event).join(' ')}`.trim(),
-        String(event['return_code']),
-      ];
-    }
-    case 'session.network': {
-      const outcome = [event['outcome'], event['error']].filter((part) => part !== undefined).join(' ');
-      const to = event['unix_path'] ?? `${event['dst_addr']}:${event['dst_port']}`;
-      return [at, 'network', pid, `${event['program']} → ${to}`, outcome];
-    }
-    default:
-      return [];
-  }
+/** As it is typed to a shell. */
+const quoted = (arg: string) => (/^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`);
+
+interface Row {
+  readonly at: string;
+  readonly kind: string;
+  readonly pid: string;
+  readonly what: string;
+  readonly result: string;
+  /** What a reader of the terminal could have seen of it. */
+  readonly asTyped: string;
 }
 
-function table(events: readonly Event[]): string {
-  const rows = events.map(seen).filter((row) => row.length > 0);
+function rowOf(event: Event): Row | undefined {
+  const at = String(event['ktime'] ?? event.time).slice(11, 23);
+  const pid = String(event['pid'] ?? '');
+  if (event.event === 'session.command') {
+    const what = [String(event['path']), ...argvOf(event).map(quoted)].join(' ');
+    const asTyped = what.slice(what.lastIndexOf('/', what.indexOf(' ') >>> 0) + 1);
+    return { at, kind: 'command', pid, what, result: String(event['return_code']), asTyped };
+  }
+  if (event.event === 'session.network') {
+    const to = event['unix_path'] ?? `${event['dst_addr']}:${event['dst_port']}`;
+    // "refused" says what ECONNREFUSED would.
+    const error = event['outcome'] === 'failed' ? ` ${event['error']}` : '';
+    const what = `${event['program']} → ${to}`;
+    return { at, kind: 'network', pid, what, result: `${event['outcome']}${error}`, asTyped: String(to) };
+  }
+  return undefined;
+}
+
+/** `screen` is what the terminal showed: what is not in it stands out. */
+function table(events: readonly Event[], screen: string): string {
+  const rows = events.map(rowOf).filter((row) => row !== undefined);
   const drawn = new Table({
     head: ['time (kernel)', 'event', 'pid', 'what', 'result'].map((text) => pc.bold(text)),
     style: { head: [], border: [] },
     chars: { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
-    colWidths: [15, 10, 9, 62, 22],
+    colWidths: [15, 9, 8, 55, 15],
     wordWrap: true,
   });
-  for (const row of rows) drawn.push(row.map((cell) => printable(cell)));
+  for (const [index, row] of rows.entries()) {
+    const again = (other: Row | undefined) => other?.what === row.what && other.pid === row.pid;
+    if (again(rows[index - 1])) continue;
+    const same = rows.slice(index).findIndex((other) => !again(other));
+    const times = same < 0 ? rows.length - index : same;
+    const what = printable(times > 1 ? `${row.what} (${times}×)` : row.what);
+    const unseen = row.kind === 'command' && !screen.includes(row.asTyped);
+    drawn.push([row.at, row.kind, row.pid, unseen ? pc.yellow(what) : what, row.result]);
+  }
   return drawn.toString();
 }
 
@@ -88,21 +105,20 @@ try {
   step('alice logs in with OpenSSH. This is all the terminal showed:');
   const shown = await cluster.type('alice', script(openPort, await freePort()));
   const screen = shown.slice(shown.search(/^demo\$ /m));
-  for (const line of screen.replaceAll('\r', '').split('\n')) say(pc.dim(`  ${printable(line)}`));
+  for (const line of screen.replaceAll('\r', '').trimEnd().split('\n')) say(pc.dim(`  ${printable(line)}`));
   listener.close();
 
   const events = await cluster.lastSession();
   const commands = events.filter((event) => event.event === 'session.command');
-  step('This is what the kernel saw');
-  // The account's own start-up files run first, and some are long: the first command and what was typed are shown.
+  step(`This is what the kernel saw. ${pc.yellow('Yellow')} was never on the terminal:`);
+  // The account's own start-up files run before the shell that was typed into, and some are long.
   const typed = events.findIndex(
     (event) => event.event === 'session.command' && argvOf(event)[0] === '--noprofile',
   );
-  const first = events.findIndex((event) => event.event === 'session.command');
-  say(table([...events.slice(first, first + 1), ...events.slice(Math.max(typed, first + 1))]));
-  const between = events.slice(first + 1, typed).filter((event) => seen(event).length > 0).length;
-  if (between > 0)
-    say(pc.dim(`  and ${between} more between the first two, of the account's own start-up files`));
+  const before = events.slice(0, Math.max(typed, 0)).filter((event) => rowOf(event) !== undefined).length;
+  say(table(events.slice(Math.max(typed, 0)), `bash --noprofile --norc -i\n${screen}`));
+  if (before > 0)
+    say(pc.dim(`  and ${before} more before them: the log-in shell and the account's start-up files`));
 
   step('The same as JSON lines, as in the audit log (the command inside the base64, the connections)');
   const picked = [

@@ -9,6 +9,7 @@ import type { AuditLog } from '../audit/audit-log.ts';
 import type { SessionEmitter } from '../audit/session-emitter.ts';
 import { SessionCgroup } from './cgroup.ts';
 import type { Gate } from './enhanced/gate.ts';
+import type { KernelMeter } from './enhanced/kernel-meter.ts';
 import type { RecorderLink, WatchListener } from './enhanced/recorder-link.ts';
 import type { SeenRecords } from './enhanced/seen-records.ts';
 import { SpoolPump } from './enhanced/spool-pump.ts';
@@ -25,6 +26,7 @@ export interface KernelSide {
   readonly rootPath: string;
   /** How many spools are read at once. */
   readonly gate: Gate;
+  readonly meter: KernelMeter;
 }
 
 export interface KernelWatchOptions {
@@ -94,6 +96,7 @@ export class KernelWatch implements WatchListener {
       log: audit,
       record,
       gate: kernel.gate,
+      meter: kernel.meter,
       ...(seen === undefined ? {} : { seen }),
       onLost: (event) => this.#lost(event),
       onTrouble: (error) => options.onGap({ kind: 'log', error }),
@@ -197,6 +200,7 @@ export class KernelWatch implements WatchListener {
       whole = totals !== undefined;
     }
     this.#unsubscribe?.();
+    if (totals) this.#options.kernel.meter.ended(totals);
     return { whole, totals };
   }
 

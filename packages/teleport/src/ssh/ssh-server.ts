@@ -55,6 +55,8 @@ export interface SshNodeOptions {
 export interface SshNode {
   readonly address: Address;
   readonly connections: number;
+  /** For the connections that come from now on. */
+  setHostKeys(hostKeys: readonly HostKey[]): void;
   /** Accepts nobody any more; the living stay. */
   stopListening(): void;
   /** Ends every connection. */
@@ -84,6 +86,7 @@ export async function startSshNode(options: SshNodeOptions): Promise<SshNode> {
     get connections() {
       return server.stats.connections;
     },
+    setHostKeys: (hostKeys) => server.setHostKeys(hostKeys),
     stopListening: () => void server.listener.close(),
     close: (reason) => server.close(reason),
   };

@@ -11,6 +11,7 @@ import { startRecorder } from '@sallyport/kernel/start-recorder.ts';
 import type { Config } from '../../config/config.ts';
 import { ensureCgroupMount } from '../../ssh/cgroup.ts';
 import { Gate } from '../../ssh/enhanced/gate.ts';
+import { KernelMeter } from '../../ssh/enhanced/kernel-meter.ts';
 import { RecorderLink } from '../../ssh/enhanced/recorder-link.ts';
 import type { KernelSide } from '../../ssh/kernel-watch.ts';
 import type { NodeLog } from '../../ssh/node-log.ts';
@@ -64,7 +65,7 @@ export async function openKernel(config: Config, options: KernelOptions): Promis
       'the kernel recorder runs',
     );
   return {
-    side: { link, spoolDir, cgroupPath, rootPath, gate: new Gate(spoolReaders) },
+    side: { link, spoolDir, cgroupPath, rootPath, gate: new Gate(spoolReaders), meter: new KernelMeter() },
     close: async () => {
       link.closing();
       // Refused while it watches a session: that one is for the next start.

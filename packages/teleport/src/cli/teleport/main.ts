@@ -19,10 +19,7 @@ export function teleportProgram() {
       .option('--auth-server <host:port>', 'auth service to join (accepted, not yet in effect)')
       .option('--ca-pin <hash>', 'CA key to expect when joining (accepted, not yet in effect)', commaList)
       .option('--pid-file <file>', "where to write the daemon's process id")
-      .option(
-        '--diag-addr <host:port>',
-        'where to serve /healthz, /readyz, /metrics (accepted, not yet in effect)',
-      )
+      .option('--diag-addr <host:port>', 'where to serve /healthz, /readyz and /metrics')
       .option('--insecure', 'development only: skip checks between services', false)
       .action(async (flags) => (await import('./start-flags.ts')).startAction(flags)),
     'teleport start',

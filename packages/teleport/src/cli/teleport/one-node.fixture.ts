@@ -34,7 +34,11 @@ export interface OneNodeOptions {
   readonly logins?: readonly string[];
   /** YAML lines below ssh_service.enhanced_recording, indented by four. */
   readonly enhancedYaml?: string;
+  /** Further YAML of the `teleport` section, in braces' form: `diag_addr: …, log: { … }`. */
+  readonly teleportYaml?: string;
   readonly service?: Partial<ServiceOptions>;
+  /** Where the data directory lies; default: in the folder of the test. */
+  readonly dataDir?: string;
 }
 
 export interface SshOptions {
@@ -95,7 +99,7 @@ export class OneNode {
   }
 
   get dataDir(): string {
-    return join(this.folder, 'data');
+    return this.options.dataDir ?? join(this.folder, 'data');
   }
 
   get port(): number {
@@ -104,7 +108,7 @@ export class OneNode {
 
   yaml(port = this.#port): string {
     return `version: v2
-teleport: { nodename: node-1, data_dir: ${this.dataDir} }
+teleport: { nodename: node-1, data_dir: ${this.dataDir}, ${this.options.teleportYaml ?? ''} }
 auth_service: { enabled: true, cluster_name: demo }
 proxy_service: { enabled: false }
 ssh_service:
@@ -127,6 +131,19 @@ ${this.options.enhancedYaml ?? ''}
       ...service,
     });
     this.#port = this.service.ssh?.address.port ?? 0;
+  }
+
+  /** `teleport start`, as an operator runs it. Its port is not known before its log says it. */
+  async startCommand(): Promise<Daemon> {
+    const path = join(this.folder, 'teleport.yaml');
+    await writeFile(path, this.yaml());
+    return new Daemon(path, this);
+  }
+
+  /** From the daemon's own log. */
+  listensOn(port: number, recorderPid: number): void {
+    this.#port = port;
+    this.#recorderPid = recorderPid;
   }
 
   /** The same node in a process of its own, which can be killed. */
@@ -281,19 +298,82 @@ ${this.options.enhancedYaml ?? ''}
   }
 }
 
+export type LogLine = Record<string, unknown>;
+
+/** The command `teleport start` with a log in JSON on its standard error. */
+export class Daemon {
+  readonly child: ChildProcess;
+  /** Path of its configuration. */
+  readonly config: string;
+  readonly #node: OneNode;
+  #said = '';
+
+  constructor(config: string, node: OneNode) {
+    this.config = config;
+    this.#node = node;
+    const program = fileURLToPath(new URL('main.ts', import.meta.url));
+    this.child = spawn(process.execPath, [program, 'start', '-c', config], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    this.child.stderr?.on('data', (chunk: Buffer) => {
+      this.#said += chunk;
+    });
+  }
+
+  get log(): LogLine[] {
+    const lines = this.#said.split('\n').filter((line) => line.startsWith('{'));
+    return lines.map((line) => JSON.parse(line) as LogLine);
+  }
+
+  /** All it said, for what is no JSON: the refusal of a start. */
+  get said(): string {
+    return this.#said;
+  }
+
+  saidOnce(message: string): LogLine | undefined {
+    return this.log.find((line) => line['msg'] === message);
+  }
+
+  async says(message: string): Promise<LogLine> {
+    return await until(`the daemon says "${message}"`, () => this.saidOnce(message), 40_000).catch(
+      (thrown) => {
+        throw new Error(`${thrown}\n${this.#said}`);
+      },
+    );
+  }
+
+  async ready(): Promise<void> {
+    const { address } = await this.says('the ssh service listens');
+    const recorder = this.saidOnce('the kernel recorder runs');
+    this.#node.listensOn(Number(String(address).split(':').at(-1)), Number(recorder?.['pid'] ?? 0));
+  }
+
+  /** Its exit status. */
+  async end(signal?: NodeJS.Signals): Promise<number | null> {
+    const { child } = this;
+    if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
+    const gone = new Promise((resolve) => child.once('close', resolve));
+    if (signal) child.kill(signal);
+    await gone;
+    return child.exitCode;
+  }
+}
+
 /** It goes when it watches nothing; a test that left something watched does not get to keep it. */
 async function endRecorder(pid: number): Promise<void> {
-  const alive = () => {
-    try {
-      process.kill(pid, 0);
-      return true;
-    } catch {
-      return false;
-    }
-  };
-  if (!alive()) return;
+  const alive = () => isAlive(pid);
+  if (pid <= 0 || !alive()) return;
   process.kill(pid, 'SIGTERM');
   await until('the recorder has ended', () => !alive(), 5_000).catch(() => process.kill(pid, 'SIGKILL'));
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** A recorder under development, instead of the one that is built here. */

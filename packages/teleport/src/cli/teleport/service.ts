@@ -10,7 +10,7 @@ import { Auth } from '../../auth/auth.ts';
 import { FileStore } from '../../auth/file-store.ts';
 import { openCaStore } from '../../ca/ca-store.ts';
 import { HostIdentity } from '../../ca/host-identity.ts';
-import type { Config } from '../../config/config.ts';
+import type { Address, Config } from '../../config/config.ts';
 import { launch } from '../../ssh/launch.ts';
 import type { NodeLog } from '../../ssh/node-log.ts';
 import { recoverSessions } from '../../ssh/recovery.ts';
@@ -21,7 +21,10 @@ import { SessionRegistry } from '../../ssh/session-registry.ts';
 import { type SshNode, startSshNode } from '../../ssh/ssh-server.ts';
 import { admit } from './admission.ts';
 import { lockDataDir } from './data-dir-lock.ts';
+import { Diagnostics } from './diagnostics.ts';
+import { hostKeysOf, keepHostKeys } from './host-key-renewal.ts';
 import { type KernelOptions, openKernel, requireHostSupport } from './kernel-side.ts';
+import { ServiceMetrics } from './metrics.ts';
 
 export interface ServiceOptions extends KernelOptions {
   readonly version: string;
@@ -37,6 +40,10 @@ export interface RunningTeleport {
   readonly audit: FileLog;
   /** undefined: enhanced recording is off, or the recorder is being brought back. */
   readonly recorderPid: number | undefined;
+  /** undefined: no diag_addr. */
+  readonly diagAddress: Address | undefined;
+  /** Issues the host certificate anew where it is due, and shows it to whoever connects from now on. */
+  renewHostKeys(): Promise<boolean>;
   /** Resolves when the sessions of a daemon before us have their session.end. */
   readonly recovered: Promise<void>;
   /** Nobody new, the living are told and hang up, what outlives that is left to the recorder and the next start. */
@@ -68,6 +75,8 @@ async function compose(
 ): Promise<RunningTeleport> {
   const { log } = options;
   const { dataDir } = config;
+  const metrics = new ServiceMetrics(options.version);
+  const diagnostics = await openDiagnostics(config, metrics, opened);
   const clusterName = config.auth.clusterName;
   const ca = await openCaStore(dataDir, { create: config.auth.enabled });
   const identity = await HostIdentity.open({
@@ -81,6 +90,8 @@ async function compose(
   const logDir = join(dataDir, 'log');
   const audit = await FileLog.open({ logDir, hostId: identity.hostUuid });
   opened.push(() => audit.close());
+  metrics.audit(audit);
+  diagnostics?.check('audit log', () => metrics.auditFailure);
   for (const torn of audit.torn) log.warn({ ...torn }, 'a torn end of the audit log was moved aside');
   log.info({ cluster: clusterName, host: identity.hostUuid, log: logDir }, 'the audit log is open');
   const stamp = new EventStamp({ clusterName });
@@ -96,24 +107,35 @@ async function compose(
     maxSessions: Math.min(maxSessions, config.connectionLimits.maxConnections),
     maxUsers: config.connectionLimits.maxUsers,
   });
-  const base = { hostUuid: identity.hostUuid, registry, audit };
+  const base = {
+    hostUuid: identity.hostUuid,
+    registry,
+    audit,
+    get diagAddress() {
+      return diagnostics?.address;
+    },
+  };
   if (!config.ssh.enabled) {
     await options.onReady?.();
     log.info({}, 'the ssh service is off');
+    diagnostics?.check('start', () => undefined);
     return {
       ...base,
       ssh: undefined,
       recorderPid: undefined,
       recovered: Promise.resolve(),
+      renewHostKeys: () => identity.renew(),
       stop: () => closeAll(opened),
     };
   }
   const { side: kernel, close: closeKernel } = await openKernel(config, options);
   opened.push(closeKernel);
+  metrics.kernel(kernel, config.ssh.enhancedRecording.enabled);
+  diagnostics?.check('recorder', () => (kernel.link.recorder ? undefined : 'the kernel recorder is away'));
   const host = createSessionHost({
     node: nodeFacts(config, identity.hostUuid, options.version),
     clusterName,
-    audit,
+    audit: metrics.timed(audit),
     logDir,
     spoolDir: join(dataDir, 'spool'),
     bootId: await readBootId(),
@@ -132,7 +154,7 @@ async function compose(
     );
   const ssh = await startSshNode({
     listen: config.ssh.listenAddr,
-    hostKeys: [{ privateKey: identity.privateKey, certificate: identity.certificate }],
+    hostKeys: hostKeysOf(identity),
     limits: { maxConnections: config.connectionLimits.maxConnections },
     host,
     registry,
@@ -140,7 +162,11 @@ async function compose(
     recordingMode: config.auth.sessionRecording,
     admit: (attempt) => admit({ trustedCas: [ca.user.publicKey], auth, labels: config.ssh.labels }, attempt),
   });
+  metrics.ssh(ssh, registry);
+  const renewal = keepHostKeys({ identity, ssh, log });
+  opened.push(renewal.stop);
   const enhanced = config.ssh.enhancedRecording.enabled;
+  diagnostics?.check('start', () => undefined);
   await options.onReady?.();
   log.info(
     { address: `${ssh.address.host}:${ssh.address.port}`, enhanced_recording: enhanced },
@@ -153,8 +179,23 @@ async function compose(
       return enhanced ? kernel.link.recorder?.hello.pid : undefined;
     },
     recovered: recovery.done,
+    renewHostKeys: renewal.renew,
     stop: (reason) => stopNode({ ssh, registry, opened, log, reason }),
   };
+}
+
+/** Not ready until the start says so; whoever waits for readiness can ask from the beginning. */
+async function openDiagnostics(
+  config: Config,
+  metrics: ServiceMetrics,
+  opened: (() => Promise<void> | void)[],
+): Promise<Diagnostics | undefined> {
+  if (config.diagAddr === undefined) return undefined;
+  const diagnostics = await Diagnostics.listen(config.diagAddr, metrics.registry);
+  opened.push(() => diagnostics.close());
+  metrics.watchProcess();
+  diagnostics.check('start', () => 'the service is starting');
+  return diagnostics;
 }
 
 interface Stopping {

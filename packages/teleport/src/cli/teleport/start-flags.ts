@@ -2,8 +2,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError } from '@sallyport/contracts/errors.ts';
-import { formatAddress } from '../../config/address.ts';
-import type { Config, ConfigWarning } from '../../config/config.ts';
+import { formatAddress, parseAddress } from '../../config/address.ts';
+import type { Address, Config, ConfigWarning, LoadedConfig } from '../../config/config.ts';
 import { loadConfigFile } from '../../config/load-config.ts';
 import { overrideConfig, serviceRoles } from '../../config/override.ts';
 
@@ -20,12 +20,7 @@ export interface StartFlags {
 }
 
 export async function startAction(flags: StartFlags): Promise<void> {
-  const { config: fromFile, warnings } = await loadConfigFile(flags.config);
-  const config = overrideConfig(fromFile, {
-    roles: knownRoles(flags.roles),
-    nodename: flags.nodename,
-    pidFile: flags.pidFile,
-  });
+  const { config, warnings } = await load(flags);
   await refuseToJoin(config);
   const { runStart } = await import('./start.ts');
   // Waiting for a signal keeps no event loop alive: a daemon that listens nowhere (auth alone) would just end.
@@ -34,12 +29,36 @@ export async function startAction(flags: StartFlags): Promise<void> {
     await runStart({
       config,
       warnings: [...warnings, ...flagWarnings(flags)],
+      reload: async () => (await load(flags)).config,
       configPath: flags.config,
       insecure: flags.insecure,
     });
   } finally {
     clearInterval(alive);
   }
+}
+
+/** The file, and what the flags change in it. */
+async function load(flags: StartFlags): Promise<LoadedConfig> {
+  const { config, warnings } = await loadConfigFile(flags.config);
+  const overridden = overrideConfig(config, {
+    roles: knownRoles(flags.roles),
+    nodename: flags.nodename,
+    pidFile: flags.pidFile,
+  });
+  const diagAddr = diagAddress(flags.diagAddr) ?? overridden.diagAddr;
+  return { config: Object.freeze({ ...overridden, diagAddr }), warnings };
+}
+
+const diagPort = 3000;
+
+function diagAddress(text: string | undefined): Address | undefined {
+  if (text === undefined) return undefined;
+  const address = parseAddress(text, diagPort);
+  if (address !== undefined) return address;
+  throw new AppError('bad_input', 'cli.diag_addr', `--diag-addr: "${text}" is not an address.`, {
+    hint: 'Write it as host:port, for example 127.0.0.1:3000.',
+  });
 }
 
 /** A host without an auth service needs another's; joining one is not part of this version. */
@@ -73,7 +92,6 @@ function flagWarnings(flags: StartFlags): ConfigWarning[] {
     '--token': flags.token,
     '--auth-server': flags.authServer,
     '--ca-pin': flags.caPin,
-    '--diag-addr': flags.diagAddr,
   };
   return Object.entries(given)
     .filter(([, value]) => value !== undefined)

@@ -6,6 +6,8 @@ export interface StartOptions {
   readonly config: Config;
   /** To be logged at start, each; never silent. */
   readonly warnings: readonly ConfigWarning[];
+  /** The same again, from the file as it is then. */
+  readonly reload: () => Promise<Config>;
   /** The file it came from; `undefined`: defaults only. */
   readonly configPath: string | undefined;
   /** --insecure: development only. */

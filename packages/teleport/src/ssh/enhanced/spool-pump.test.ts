@@ -26,6 +26,7 @@ import { sessionBlocks } from '../session-facts.ts';
 import { SessionRecord } from '../session-record.ts';
 import { Turn } from '../turn.ts';
 import { Gate } from './gate.ts';
+import { KernelMeter } from './kernel-meter.ts';
 import { SpoolPump, type SpoolPumpOptions } from './spool-pump.ts';
 
 let dir = '';
@@ -110,6 +111,7 @@ class Bench {
       log: this.log,
       record: async () => {},
       gate: new Gate(2),
+      meter: new KernelMeter(),
       ...options,
     });
   }

@@ -15,6 +15,7 @@ import { Checkpoint, type LoggedByKind, nothingLogged } from './checkpoint.ts';
 import { correlate } from './correlate.ts';
 import type { Gate } from './gate.ts';
 import { KernelClock } from './kernel-clock.ts';
+import type { KernelMeter } from './kernel-meter.ts';
 import type { SeenRecords } from './seen-records.ts';
 import type { CorrelationContext, SessionBlocks } from './task-block.ts';
 
@@ -30,6 +31,7 @@ export interface SpoolPumpOptions {
   /** The session's recording takes a batch before the log does. Its failures are its owner's business. */
   readonly record: (events: readonly AuditEvent[]) => Promise<void>;
   readonly gate: Gate;
+  readonly meter: KernelMeter;
   /** At recovery: what the log has already. */
   readonly seen?: SeenRecords;
   /** A declared loss came by, and is in the log. */
@@ -47,7 +49,11 @@ const retryMaxMs = 5_000;
 interface Batch {
   drafts: EventDraft[];
   kinds: EventKind[];
+  /** Of `kinds`, those that are new to the log. */
+  fresh: EventKind[];
   lost: LostEvent[];
+  /** Of its newest event, kernel time. */
+  ktime: bigint;
   nextOffset: number;
 }
 
@@ -71,8 +77,14 @@ export class SpoolPump {
     return this.#logged;
   }
 
+  /** Bytes announced and not in the log yet. */
+  get backlogBytes(): number {
+    return this.#reader ? Math.max(0, this.#target - this.#offset) : this.#target;
+  }
+
   /** The spool may be read up to here. Returns at once. */
   advance(spoolLength: number): void {
+    if (!this.#stop.signal.aborted) this.#options.meter.add(this);
     this.#target = Math.max(this.#target, spoolLength);
     if (this.#offset < this.#target) this.#running ??= this.#run();
   }
@@ -114,6 +126,7 @@ export class SpoolPump {
     await this.#checkpoint?.close();
     this.#reader = undefined;
     this.#checkpoint = undefined;
+    this.#options.meter.remove(this);
   }
 
   async #run(): Promise<void> {
@@ -171,6 +184,8 @@ export class SpoolPump {
     if (this.#isSeen(event, uid)) return;
     draft.uid = uid;
     batch.drafts.push(draft);
+    if (event.type !== 'lost') batch.fresh.push(event.kind);
+    batch.ktime = event.ktime;
   }
 
   #isSeen(event: KernelEvent, uid: string): boolean {
@@ -192,9 +207,16 @@ export class SpoolPump {
     if (!logged) return false;
     this.#offset = batch.nextOffset;
     for (const kind of batch.kinds) this.#logged[kind] += 1;
+    this.#meter(batch);
     await this.#noteProgress();
     for (const lost of batch.lost) this.#options.onLost?.(lost);
     return true;
+  }
+
+  #meter({ fresh, lost, ktime }: Batch): void {
+    const { meter } = this.#options;
+    for (const { kind, count } of lost) meter.lost[kind] += count;
+    if (fresh.length > 0 && this.#context) meter.batch(fresh, Date.now() - this.#context.clock.wallMs(ktime));
   }
 
   /** A checkpoint that cannot be written costs the next start some reading; the events are in the log. */
@@ -241,7 +263,7 @@ export class SpoolPump {
 }
 
 function emptyBatch(nextOffset: number): Batch {
-  return { drafts: [], kinds: [], lost: [], nextOffset };
+  return { drafts: [], kinds: [], fresh: [], lost: [], ktime: 0n, nextOffset };
 }
 
 /**

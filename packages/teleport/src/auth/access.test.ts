@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { lossPolicies, recordedKinds } from '../ca/identity.ts';
-import { allowedLogins, decideAccess } from './access.ts';
+import { type AccessQuestion, allowedLogins, decideAccess } from './access.ts';
+import { decideRule } from './access-rules.ts';
+import { type Lock, lockOn, lockTargets } from './lock.ts';
+import { presetRoles } from './preset-roles.ts';
 import { accessRole, type Role } from './role.ts';
 
 const word = fc.constantFrom('root', 'ubuntu', 'www');
@@ -35,16 +38,43 @@ const traits = fc.record({ logins: fc.array(word, { maxLength: 2 }) });
 const node = fc.record({
   labels: fc.dictionary(fc.constantFrom('env', 'team'), fc.constantFrom('prod', 'dev')),
 });
+const now = new Date('2026-03-01T12:00:00Z');
+const decide = (question: Omit<AccessQuestion, 'user' | 'locks' | 'now'> & Partial<AccessQuestion>) =>
+  decideAccess({ user: 'ana', locks: [], now, ...question });
+const rule = fc.record({
+  resources: fc.array(fc.constantFrom('user' as const, 'node' as const, '*' as const), {
+    minLength: 1,
+    maxLength: 2,
+  }),
+  verbs: fc.array(fc.constantFrom('read' as const, 'create' as const, '*' as const), {
+    minLength: 1,
+    maxLength: 2,
+  }),
+});
+const ruled = fc.record({
+  logins: fc.constant([]),
+  nodeLabels: fc.constant({}),
+  rules: fc.array(rule, { maxLength: 2 }),
+});
+const ruledRoles = fc.array(
+  fc.record({ name: fc.constantFrom('a', 'b', 'c'), allow: ruled, deny: ruled, options: fc.constant({}) }),
+  { maxLength: 3 },
+);
+const resource = fc.constantFrom('user' as const, 'node' as const, 'event' as const);
+const verb = fc.constantFrom('read' as const, 'create' as const, 'delete' as const);
+const lock: fc.Arbitrary<Lock> = fc.record({
+  name: fc.constantFrom('l1', 'l2', 'l3'),
+  target: fc.record({
+    kind: fc.constantFrom(...lockTargets),
+    value: fc.constantFrom('ana', 'a', 'root', 'web-1', 'x'),
+  }),
+  expires: fc.constantFrom(undefined, new Date(now.getTime() + 1), now, new Date(0)),
+});
 const anything = { logins: [], nodeLabels: {} };
 
 test('without roles there is no access', () => {
   fc.assert(
-    fc.property(
-      traits,
-      word,
-      node,
-      (t, login, n) => !decideAccess({ roles: [], traits: t, login, node: n }).ok,
-    ),
+    fc.property(traits, word, node, (t, login, n) => !decide({ roles: [], traits: t, login, node: n }).ok),
   );
 });
 
@@ -54,7 +84,7 @@ test('the order of roles changes nothing', () => {
       const shuffled = given
         .map((each, i) => ({ each, key: (i * 7919 + seed) % 13 }))
         .sort((a, b) => a.key - b.key);
-      const ask = (list: readonly Role[]) => decideAccess({ roles: list, traits: t, login, node: n });
+      const ask = (list: readonly Role[]) => decide({ roles: list, traits: t, login, node: n });
       assert.deepEqual(ask(shuffled.map(({ each }) => each)), ask(given));
     }),
   );
@@ -69,7 +99,7 @@ test('a role that denies the login wins over whatever allows it', () => {
         deny: { logins: [login], nodeLabels: {} },
         options: {},
       };
-      return !decideAccess({ roles: [...given, accessRole, deny], traits: t, login, node: n }).ok;
+      return !decide({ roles: [...given, accessRole, deny], traits: t, login, node: n }).ok;
     }),
   );
 });
@@ -77,7 +107,7 @@ test('a role that denies the login wins over whatever allows it', () => {
 test('adding a role that only denies never opens anything', () => {
   fc.assert(
     fc.property(roles, conditions, traits, word, node, (given, denied, t, login, n) => {
-      const ask = (list: readonly Role[]) => decideAccess({ roles: list, traits: t, login, node: n }).ok;
+      const ask = (list: readonly Role[]) => decide({ roles: list, traits: t, login, node: n }).ok;
       const denier: Role = { name: 'd', allow: anything, deny: denied, options: {} };
       return !ask([...given, denier]) || ask(given);
     }),
@@ -87,7 +117,7 @@ test('adding a role that only denies never opens anything', () => {
 test('adding a role that denies nothing never closes anything', () => {
   fc.assert(
     fc.property(roles, conditions, traits, word, node, (given, allow, t, login, n) => {
-      const ask = (list: readonly Role[]) => decideAccess({ roles: list, traits: t, login, node: n }).ok;
+      const ask = (list: readonly Role[]) => decide({ roles: list, traits: t, login, node: n }).ok;
       return !ask(given) || ask([...given, { name: 'more', allow, deny: anything, options: {} }]);
     }),
   );
@@ -96,7 +126,7 @@ test('adding a role that denies nothing never closes anything', () => {
 test('kinds are the union over all roles, command and network where none says', () => {
   fc.assert(
     fc.property(roles, traits, word, node, (given, t, login, n) => {
-      const decision = decideAccess({ roles: given, traits: t, login, node: n });
+      const decision = decide({ roles: given, traits: t, login, node: n });
       if (!decision.ok) return;
       const said = given.filter((each) => each.options.enhancedRecording !== undefined);
       const union = new Set(said.flatMap((each) => each.options.enhancedRecording ?? []));
@@ -109,7 +139,7 @@ test('kinds are the union over all roles, command and network where none says', 
 
 test('the strictest recording option and the shortest life win', () => {
   const of = (...list: Role['options'][]) =>
-    decideAccess({
+    decide({
       roles: list.map((each, i) => ({ ...accessRole, name: `r${i}`, options: each })),
       traits: { logins: ['root'] },
       login: 'root',
@@ -152,7 +182,7 @@ test('login and labels must be allowed by the same role', () => {
     options: {},
   };
   const ask = (login: string, env: string) =>
-    decideAccess({ roles: [rootOnDev, wwwOnProd], traits: {}, login, node: { labels: { env } } });
+    decide({ roles: [rootOnDev, wwwOnProd], traits: {}, login, node: { labels: { env } } });
   assert.equal(ask('root', 'dev').ok, true);
   assert.equal(ask('www', 'prod').ok, true);
   assert.deepEqual(ask('root', 'prod'), {
@@ -170,9 +200,9 @@ test('a star among the allowed logins or in a trait gives nothing', () => {
     options: {},
   };
   for (const login of ['root', '*'])
-    assert.equal(decideAccess({ roles: [star], traits: {}, login, node: { labels: {} } }).ok, false);
+    assert.equal(decide({ roles: [star], traits: {}, login, node: { labels: {} } }).ok, false);
   assert.equal(
-    decideAccess({ roles: [accessRole], traits: { logins: ['*'] }, login: '*', node: { labels: {} } }).ok,
+    decide({ roles: [accessRole], traits: { logins: ['*'] }, login: '*', node: { labels: {} } }).ok,
     false,
   );
   assert.deepEqual(allowedLogins([star, accessRole], { logins: ['*', 'www'] }), ['www']);
@@ -185,7 +215,7 @@ test("every login a certificate carries is one some node's decision can grant", 
         assert.ok(
           given.some(
             (each) =>
-              decideAccess({
+              decide({
                 roles: [{ ...each, deny: anything, allow: { ...each.allow, nodeLabels: { '*': ['*'] } } }],
                 traits: t,
                 login,
@@ -195,5 +225,112 @@ test("every login a certificate carries is one some node's decision can grant", 
         );
       }
     }),
+  );
+});
+
+test('a lock only ever closes, whatever the roles say, and only while it is in force', () => {
+  fc.assert(
+    fc.property(roles, traits, word, node, fc.array(lock, { maxLength: 3 }), (given, t, login, n, locks) => {
+      const question = { roles: given, traits: t, login, node: { ...n, hostname: 'web-1' } };
+      const free = decide(question);
+      const held = decide({ ...question, locks });
+      const standing = locks.filter(({ expires }) => expires === undefined || expires > now);
+      const subject = { user: 'ana', roles: given.map(({ name }) => name), login, hostname: 'web-1' };
+      const hit = lockOn(subject, standing, now);
+      if (hit === undefined) assert.deepEqual(held, free);
+      else assert.deepEqual([held.ok, 'reason' in held && held.reason.includes('is locked')], [false, true]);
+    }),
+  );
+});
+
+test('each kind of lock stops exactly those it names', () => {
+  const question = {
+    roles: [accessRole],
+    traits: { logins: ['root'] },
+    login: 'root',
+    node: { labels: {}, hostUuid: 'u-1', hostname: 'web-1' },
+    mfaDevice: 'd-1',
+  };
+  const ask = (kind: Lock['target']['kind'], value: string, message?: string) =>
+    decide({ ...question, locks: [{ name: 'l', target: { kind, value }, message }] });
+  for (const [kind, value] of [
+    ['user', 'ana'],
+    ['role', 'access'],
+    ['login', 'root'],
+    ['node', 'u-1'],
+    ['node', 'web-1'],
+    ['mfa_device', 'd-1'],
+  ] as const) {
+    assert.deepEqual(ask(kind, value, 'go home'), {
+      ok: false,
+      reason: `${kind} "${value}" is locked: go home`,
+    });
+    assert.equal(ask(kind, `${value}x`).ok, true);
+  }
+});
+
+test('rules: no role, no right; deny wins; order never matters; another deny never grants', () => {
+  fc.assert(
+    fc.property(ruledRoles, ruled, resource, verb, (given, denied, what, how) => {
+      const ask = (list: readonly Role[]) => decideRule(list, what, how).ok;
+      assert.equal(ask([]), false);
+      assert.equal(ask([...given].reverse()), ask(given));
+      assert.ok(ask(given) || !ask([...given, { name: 'd', allow: anything, deny: denied, options: {} }]));
+      const denyIt: Role = {
+        name: 'd',
+        allow: anything,
+        deny: { ...anything, rules: [{ resources: [what], verbs: [how] }] },
+        options: {},
+      };
+      assert.equal(ask([...presetRoles, ...given, denyIt]), false);
+    }),
+  );
+});
+
+test('of the preset roles access gives no rights, editor administers, auditor looks', () => {
+  const may = (
+    name: string,
+    ...[what, how]: [Parameters<typeof decideRule>[1], Parameters<typeof decideRule>[2]]
+  ) =>
+    decideRule(
+      presetRoles.filter((each) => each.name === name),
+      what,
+      how,
+    );
+  assert.deepEqual(may('access', 'user', 'list'), {
+    ok: false,
+    reason: 'no role allows to list user (roles: access)',
+  });
+  assert.equal(may('editor', 'user', 'update').ok, true);
+  assert.equal(may('editor', 'event', 'list').ok, false);
+  assert.equal(may('auditor', 'event', 'list').ok, true);
+  assert.equal(may('auditor', 'role', 'create').ok, false);
+});
+
+test('what is off by default needs one role, what is on by default one that forbids it; limits join to the smallest', () => {
+  const of = (...list: Role['options'][]) =>
+    decide({
+      roles: list.map((each, i) => ({ ...accessRole, name: `r${i}`, options: each })),
+      traits: { logins: ['root'] },
+      login: 'root',
+      node: { labels: {} },
+    });
+  const pick = (decision: ReturnType<typeof of>) => {
+    assert.ok(decision.ok);
+    const { maxSessions, clientIdleTimeoutMs, disconnectExpiredCert } = decision;
+    const { forwardAgent, x11Forwarding, sshFileCopy, portForwarding } = decision;
+    const flags = [portForwarding, forwardAgent, x11Forwarding, sshFileCopy];
+    return [maxSessions, clientIdleTimeoutMs, disconnectExpiredCert, ...flags];
+  };
+  assert.deepEqual(pick(of({})), [undefined, undefined, undefined, false, false, false, true]);
+  assert.deepEqual(
+    pick(
+      of(
+        { maxSessions: 3, forwardAgent: true, disconnectExpiredCert: false, sshFileCopy: true },
+        { maxSessions: 2, clientIdleTimeoutMs: 5, sshFileCopy: false, forwardAgent: false },
+        { disconnectExpiredCert: true, x11Forwarding: true, portForwarding: true },
+      ),
+    ),
+    [2, 5, true, true, true, true, false],
   );
 });

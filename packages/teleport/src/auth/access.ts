@@ -6,43 +6,54 @@ import {
   type RecordSession,
   recordedKinds,
 } from '../ca/identity.ts';
+import { type Lock, lockOn, lockReason } from './lock.ts';
 import type { LabelSelector, Role, RoleConditions } from './role.ts';
 
-/** The node a session is asked of, as far as roles can see it. */
+/** The node a session is asked of, as far as roles and locks can see it. */
 export interface AccessNode {
   readonly labels: Readonly<Record<string, string>>;
+  readonly hostUuid?: string | undefined;
+  readonly hostname?: string | undefined;
 }
 
 export interface AccessQuestion {
+  readonly user: string;
   readonly roles: readonly Role[];
   readonly traits: Readonly<Record<string, readonly string[]>>;
   readonly login: string;
   readonly node: AccessNode;
+  /** Second factor the user logged in with, where it is known. */
+  readonly mfaDevice?: string | undefined;
+  readonly locks: readonly Lock[];
+  /** For locks that end. */
+  readonly now: Date;
 }
 
 export type AccessDecision =
-  | {
+  | ({
       readonly ok: true;
       /** The roles that granted it, sorted. */
       readonly grantedBy: readonly string[];
-      /** Union over all the user's roles; where none says anything, command + network. */
-      readonly kinds: readonly RecordedKind[];
-      /** The strictest of all the user's roles. */
-      readonly lossPolicy: LossPolicy;
-      readonly recordSession: RecordSession;
-      /** The smallest of the roles' limits. */
-      readonly maxSessionTtlMs: number | undefined;
-      readonly portForwarding: boolean;
-    }
+    } & SessionOptions)
   | { readonly ok: false; readonly reason: string };
 
-/** How sessions of somebody with these roles are kept, whatever the node. */
-export interface RecordingOptions {
+/** What sessions of somebody with these roles are like, whatever the node. */
+export interface SessionOptions {
+  /** Union over all the user's roles; where none says anything, command + network. */
   readonly kinds: readonly RecordedKind[];
+  /** The strictest of all the user's roles. */
   readonly lossPolicy: LossPolicy;
   readonly recordSession: RecordSession;
+  /** The smallest of the roles' limits, as are the next two. `undefined`: none has one. */
   readonly maxSessionTtlMs: number | undefined;
+  readonly maxSessions: number | undefined;
+  readonly clientIdleTimeoutMs: number | undefined;
+  /** True when any role says so. `undefined`: no role says anything, the cluster's setting holds. */
+  readonly disconnectExpiredCert: boolean | undefined;
   readonly portForwarding: boolean;
+  readonly forwardAgent: boolean;
+  readonly x11Forwarding: boolean;
+  readonly sshFileCopy: boolean;
 }
 
 const defaultKinds: readonly RecordedKind[] = ['command', 'network'];
@@ -51,35 +62,54 @@ const defaultKinds: readonly RecordedKind[] = ['command', 'network'];
  * One role that denies outweighs all that allow; allow needs login and labels in the same role. The order of
  * roles means nothing. `root` of a role cannot be combined with the labels of another.
  */
-export function decideAccess({ roles, traits, login, node }: AccessQuestion): AccessDecision {
+export function decideAccess(question: AccessQuestion): AccessDecision {
+  const { roles, traits, login, node } = question;
+  const lock = lockOn(subjectOf(question), question.locks, question.now);
+  if (lock !== undefined) return { ok: false, reason: lockReason(lock) };
   if (roles.length === 0) return { ok: false, reason: 'the user has no role' };
   const denying = names(roles.filter((role) => denies(role.deny, traits, login, node)));
   if (denying.length > 0) return { ok: false, reason: `denied by role ${denying.join(', ')}` };
   const granting = names(roles.filter((role) => allows(role.allow, traits, login, node)));
-  if (granting.length > 0) return { ok: true, grantedBy: granting, ...recordingOptions(roles) };
+  if (granting.length > 0) return { ok: true, grantedBy: granting, ...sessionOptions(roles) };
   const knownLogin = roles.some((role) => expandLogins(role.allow.logins, traits).includes(login));
   const all = names(roles).join(', ');
   const what = knownLogin ? `login "${login}" on this node` : `login "${login}"`;
   return { ok: false, reason: `no role allows ${what} (roles: ${all})` };
 }
 
+function subjectOf({ user, roles, login, node, mfaDevice }: AccessQuestion) {
+  const { hostUuid, hostname } = node;
+  return { user, roles: roles.map((role) => role.name), login, hostUuid, hostname, mfaDevice };
+}
+
 /**
  * Options join over all roles of the user, not over the granting ones only: a role that asks for more evidence
- * asks for it wherever the user goes.
+ * asks for it wherever the user goes. A limit of any role limits; what is forbidden by default needs one role
+ * that allows it; what is allowed by default, one that forbids it.
  */
-export function recordingOptions(roles: readonly Role[]): RecordingOptions {
+export function sessionOptions(roles: readonly Role[]): SessionOptions {
   const options = roles.map((role) => role.options);
   const stated = options.flatMap(({ enhancedRecording }) => (enhancedRecording ? [enhancedRecording] : []));
   const union = stated.length === 0 ? defaultKinds : stated.flat();
-  const limits = options.flatMap(({ maxSessionTtlMs }) => maxSessionTtlMs ?? []);
+  const disconnect = options.flatMap(({ disconnectExpiredCert }) => disconnectExpiredCert ?? []);
   return {
     kinds: recordedKinds.filter((kind) => union.includes(kind)),
     lossPolicy: strictest(options.flatMap(({ lossPolicy }) => lossPolicy ?? [])),
     recordSession: joinRecordSession(options.map(({ recordSession }) => recordSession)),
-    maxSessionTtlMs: limits.length === 0 ? undefined : Math.min(...limits),
-    // Unless somebody says so, a session forwards nothing: what goes through a tunnel is not recorded.
+    maxSessionTtlMs: smallest(options.map(({ maxSessionTtlMs }) => maxSessionTtlMs)),
+    maxSessions: smallest(options.map(({ maxSessions }) => maxSessions)),
+    clientIdleTimeoutMs: smallest(options.map(({ clientIdleTimeoutMs }) => clientIdleTimeoutMs)),
+    disconnectExpiredCert: disconnect.length === 0 ? undefined : disconnect.includes(true),
     portForwarding: options.some(({ portForwarding }) => portForwarding === true),
+    forwardAgent: options.some(({ forwardAgent }) => forwardAgent === true),
+    x11Forwarding: options.some(({ x11Forwarding }) => x11Forwarding === true),
+    sshFileCopy: !options.some(({ sshFileCopy }) => sshFileCopy === false),
   };
+}
+
+function smallest(limits: readonly (number | undefined)[]): number | undefined {
+  const stated = limits.filter((limit) => limit !== undefined);
+  return stated.length === 0 ? undefined : Math.min(...stated);
 }
 
 /** Every login the roles give this user, sorted: the principals of a certificate. */

@@ -190,8 +190,11 @@ test('a role document that is printed reads back as the same role', () => {
 test('a document with a mistake says where it is', () => {
   const read = (document: unknown) => () => readResource(document, 'role.yaml, document 1', now);
   const metadata = { name: 'ops' };
-  assert.throws(read({ kind: 'node' }), /document 1: kind must be role or user, not "node"/);
-  assert.throws(read(null), /kind must be role or user/);
+  assert.throws(
+    read({ kind: 'node' }),
+    /document 1: kind must be one of role, user, token, lock, not "node"/,
+  );
+  assert.throws(read(null), /kind must be one of/);
   assert.throws(read({ kind: 'role', metadata, spec: { alow: {} } }), /spec: Unrecognized key: "alow"/);
   assert.throws(
     read({ kind: 'role', metadata, spec: { options: { enhanced_recording: ['all'] } } }),

@@ -12,7 +12,7 @@ import {
   type AccessNode,
   allowedLogins,
   decideAccess,
-  recordingOptions,
+  sessionOptions,
 } from './access.ts';
 import { checkLogins, checkName } from './resource.ts';
 import { accessRole, type Role } from './role.ts';
@@ -189,7 +189,7 @@ export class Auth {
         },
       );
     }
-    const options = recordingOptions(roles);
+    const options = sessionOptions(roles);
     const { ttlMs, capped } = chooseTtl(order.ttlMs, options.maxSessionTtlMs);
     const now = this.#now();
     const validBefore = new Date(now.getTime() + ttlMs);
@@ -215,7 +215,15 @@ export class Auth {
     if (stored === undefined) return { ok: false, reason: `there is no user "${userName}"` };
     try {
       const roles = await this.#rolesOf(stored.value);
-      return decideAccess({ roles, traits: stored.value.traits, login, node });
+      return decideAccess({
+        user: userName,
+        roles,
+        traits: stored.value.traits,
+        login,
+        node,
+        locks: [],
+        now: this.#now(),
+      });
     } catch (error) {
       // A role that is missing or unreadable may be the one that denies.
       return { ok: false, reason: AppError.from(error).message };

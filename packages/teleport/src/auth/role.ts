@@ -1,4 +1,5 @@
-// A role: what it allows, what it denies, and how its sessions are recorded. Pure data.
+// A role: what it allows, what it denies, and what sessions under it are like. Pure data.
+import type { RuledResource, Verb } from '@sallyport/contracts/api/route.ts';
 import type { LossPolicy, RecordedKind, RecordSession } from '../ca/identity.ts';
 
 /** Every key must match; `*` as key (with `*`) or as value matches anything. An empty selector matches nothing. */
@@ -8,6 +9,14 @@ export interface RoleConditions {
   /** Host accounts; `{{internal.logins}}` stands for the user's own trait; `*` (deny only) for any. */
   readonly logins: readonly string[];
   readonly nodeLabels: LabelSelector;
+  /** What may be done to the cluster's resources. Absent: nothing. */
+  readonly rules?: readonly Rule[] | undefined;
+}
+
+/** Each of these verbs on each of these resources. */
+export interface Rule {
+  readonly resources: readonly (RuledResource | '*')[];
+  readonly verbs: readonly (Verb | '*')[];
 }
 
 export interface RoleOptions {
@@ -19,7 +28,20 @@ export interface RoleOptions {
   readonly recordSession?: RecordSession | undefined;
   /** `undefined`: best_effort, what cannot be kept is declared. */
   readonly lossPolicy?: LossPolicy | undefined;
+  /** `undefined`: no. What goes through a tunnel is not recorded. */
   readonly portForwarding?: boolean | undefined;
+  /** `undefined`: no. */
+  readonly forwardAgent?: boolean | undefined;
+  /** `undefined`: no. */
+  readonly x11Forwarding?: boolean | undefined;
+  /** `undefined`: yes. scp and sftp. */
+  readonly sshFileCopy?: boolean | undefined;
+  /** Sessions of the user at once, on a node. `undefined`: as many as the node takes. */
+  readonly maxSessions?: number | undefined;
+  /** `undefined`: as the cluster says. */
+  readonly clientIdleTimeoutMs?: number | undefined;
+  /** A session ends with the certificate it began with. `undefined`: as the cluster says. */
+  readonly disconnectExpiredCert?: boolean | undefined;
 }
 
 export interface Role {
@@ -29,12 +51,10 @@ export interface Role {
   readonly options: RoleOptions;
 }
 
-const nothing: RoleConditions = { logins: [], nodeLabels: {} };
-
 /** There without being created, as long as nobody stores a role of that name: every node, the user's own logins. */
 export const accessRole: Role = {
   name: 'access',
   allow: { logins: ['{{internal.logins}}'], nodeLabels: { '*': ['*'] } },
-  deny: nothing,
+  deny: { logins: [], nodeLabels: {} },
   options: {},
 };

@@ -1,0 +1,34 @@
+// Users and locks as documents ↔ as we decide with them.
+import type { LockDocument, UserDocument } from '@sallyport/contracts/api/resources.ts';
+import { type Lock, lockTargets } from './lock.ts';
+import type { User } from './user.ts';
+
+export function toUser({ metadata, spec }: UserDocument, created: string): User {
+  return {
+    name: metadata.name,
+    roles: spec.roles,
+    traits: spec.traits ?? {},
+    created: spec.created ?? created,
+  };
+}
+
+export function toUserDocument({ name, roles, traits, created }: User): UserDocument {
+  const lists = Object.entries(traits).map(([trait, values]) => [trait, [...values]]);
+  return {
+    kind: 'user',
+    version: 'v2',
+    metadata: { name },
+    spec: { roles: [...roles], traits: Object.fromEntries(lists), created },
+  };
+}
+
+export function toLock({ metadata, spec }: LockDocument): Lock {
+  const target: Readonly<Record<string, string>> = spec.target;
+  const kind = lockTargets.find((each) => target[each] !== undefined) ?? 'user';
+  return {
+    name: metadata.name,
+    target: { kind, value: target[kind] ?? '' },
+    message: spec.message,
+    expires: metadata.expires === undefined ? undefined : new Date(metadata.expires),
+  };
+}

@@ -2,7 +2,6 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { openPrivateKey } from './ca-store.ts';
 import type { Certificate } from './certificate.ts';
 import { issueCertificate } from './issue.ts';
 import { writePrivateKey } from './openssh-private-key.ts';
@@ -13,6 +12,7 @@ import {
   readPrivateFile,
   replacePrivateFile,
 } from './private-file.ts';
+import { openPrivateKey } from './private-key-file.ts';
 import { parsePublicKeyLine, publicKeyLine } from './public-key.ts';
 import { KeySigner, verifySignature } from './signature.ts';
 import type { Signer } from './signer.ts';

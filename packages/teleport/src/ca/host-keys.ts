@@ -1,9 +1,9 @@
 // The keys a host has: made once, never leave it. Certificates for them come from the cluster.
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
-import { openPrivateKey } from './ca-store.ts';
 import { writePrivateKey } from './openssh-private-key.ts';
 import { createPrivateFile, makePrivateDirectory, readPrivateFile } from './private-file.ts';
+import { openPrivateKey } from './private-key-file.ts';
 import { KeySigner } from './signature.ts';
 import type { Signer } from './signer.ts';
 

@@ -1,6 +1,6 @@
 // Kernel event + session → audit event. Pure. One record makes one audit event, so that the kernel's sequence
 // number is the event's identity; the spool's own `watch` and `end` frames make none.
-import { type EventDraft, textField, textListField, wireInteger } from '@sallyport/contracts/events/event.ts';
+import { type EventDraft, wireInteger } from '@sallyport/contracts/events/event.ts';
 import type {
   AttributionEvent,
   ExecEvent,
@@ -11,6 +11,7 @@ import type {
   OpenEvent,
 } from '@sallyport/kernel/kernel-event.ts';
 import { errnoName } from './errno-name.ts';
+import { kernelText, kernelTexts } from './kernel-text.ts';
 import { correlateConnect } from './network.ts';
 import { type CorrelationContext, taskBlock, wallTime } from './task-block.ts';
 
@@ -47,16 +48,16 @@ function command(event: ExecEvent, context: CorrelationContext): EventDraft {
     event: 'session.command',
     code: 'T4000I',
     ...taskBlock(event, context),
-    ...textField('path', event.path),
+    ...kernelText('path', event.path),
     // argv[0] is the process's own claim about its name; `path` is the program. As documented.
-    ...textListField('argv', event.argv.slice(1)),
+    ...kernelTexts('argv', event.argv.slice(1)),
     return_code: 0,
-    ...textField('exe', event.exe),
-    ...textField('cwd', event.cwd),
-    ...(event.interpreter === undefined ? {} : textField('interpreter', event.interpreter)),
+    ...kernelText('exe', event.exe),
+    ...kernelText('cwd', event.cwd),
+    ...(event.interpreter === undefined ? {} : kernelText('interpreter', event.interpreter)),
     argv_state: argvState(event),
     ...(flags.length > 0 ? { flags } : {}),
-    ...(event.env.length > 0 ? textListField('environment', event.env) : {}),
+    ...(event.env.length > 0 ? kernelTexts('environment', event.env) : {}),
     inode: wireInteger(event.inode),
     device: event.device,
     mode: event.mode,
@@ -98,10 +99,10 @@ function failedCommand(event: ExecFailedEvent, context: CorrelationContext): Eve
     event: 'session.command',
     code: 'T4000I',
     ...taskBlock(event, context),
-    ...textField('path', event.path),
-    ...textListField('argv', event.argv.slice(1)),
+    ...kernelText('path', event.path),
+    ...kernelTexts('argv', event.argv.slice(1)),
     return_code: -event.error,
-    ...(event.cwd.length > 0 ? textField('cwd', event.cwd) : {}),
+    ...(event.cwd.length > 0 ? kernelText('cwd', event.cwd) : {}),
     ...(event.compat32 ? { flags: ['compat32' as const] } : {}),
     ...(event.folded > 1 ? { folded: event.folded } : {}),
   };
@@ -127,13 +128,13 @@ function disk(event: OpenEvent, context: CorrelationContext): EventDraft {
     event: 'session.disk',
     code: 'T4001I',
     ...taskBlock(event, context),
-    ...textField('path', opened ? event.path : (event.userPath ?? Buffer.alloc(0))),
+    ...kernelText('path', opened ? event.path : (event.userPath ?? Buffer.alloc(0))),
     flags: event.openFlags,
     return_code: event.result,
     path_source: opened ? event.pathSource : 'user',
     ...(event.pathPartial ? { path_partial: true } : {}),
-    ...(event.userPath === undefined ? {} : textField('user_path', event.userPath)),
-    ...(event.cwd === undefined ? {} : textField('cwd', event.cwd)),
+    ...(event.userPath === undefined ? {} : kernelText('user_path', event.userPath)),
+    ...(event.cwd === undefined ? {} : kernelText('cwd', event.cwd)),
     ...(event.dup ? { duplicate: true } : {}),
     syscall: event.syscall,
     inode: wireInteger(event.inode),

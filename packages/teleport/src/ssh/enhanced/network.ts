@@ -1,8 +1,9 @@
 // Connections: what a connect, its later outcome and the close of its socket become in the audit log. The three
 // share `socket`; only the first is a session.network, so that one connect is one documented event.
-import { type EventDraft, textField, wireInteger } from '@sallyport/contracts/events/event.ts';
+import { type EventDraft, wireInteger } from '@sallyport/contracts/events/event.ts';
 import type { ConnectEvent } from '@sallyport/kernel/kernel-event.ts';
 import { errnoName } from './errno-name.ts';
+import { kernelText } from './kernel-text.ts';
 import { type CorrelationContext, taskBlock } from './task-block.ts';
 
 const nsPerMs = 1e6;
@@ -63,7 +64,7 @@ function socketEnds(event: ConnectEvent) {
     dst_port: event.dstPort,
     ...(unix ? {} : { version: event.family === AF_INET6 ? (6 as const) : (4 as const) }),
     protocol: unix ? 'unix' : (protocols.get(event.protocol) ?? String(event.protocol)),
-    ...(event.unixPath === undefined ? {} : textField('unix_path', event.unixPath)),
+    ...(event.unixPath === undefined ? {} : kernelText('unix_path', event.unixPath)),
     ...(event.socket === 0n ? {} : { socket: wireInteger(event.socket) }),
   };
 }

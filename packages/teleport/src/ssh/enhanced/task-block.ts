@@ -1,8 +1,8 @@
 // Whose event it is and which task did it: the fields every kernel event carries.
-import { textField } from '@sallyport/contracts/events/event.ts';
 import type { EventHeader } from '@sallyport/kernel/kernel-event.ts';
 import type { sessionBlocks } from '../session-facts.ts';
 import type { KernelClock } from './kernel-clock.ts';
+import { kernelText } from './kernel-text.ts';
 
 /** Blocks U, S and Srv of the session: made once, spread into each of its events. */
 export type SessionBlocks = ReturnType<typeof sessionBlocks>;
@@ -22,7 +22,7 @@ export function taskBlock(event: EventHeader, { blocks, clock }: CorrelationCont
     ppid: event.ppid,
     // kernfs ids are 64 bits wide, inode in the low half: beyond 2^53 only after 2 million reuses of one inode
     cgroup_id: Number(event.cgroupId),
-    ...textField('program', event.comm),
+    ...kernelText('program', event.comm),
     ...(event.auditSessionId === undefined ? {} : { audit_session_id: event.auditSessionId }),
     seq: event.seq,
     ktime: clock.rfc3339Nanos(event.ktime),
@@ -43,5 +43,5 @@ function processFlags(event: EventHeader) {
 }
 
 export function wallTime(clock: KernelClock, ktime: bigint): string {
-  return new Date(clock.wallMs(ktime)).toISOString();
+  return clock.rfc3339Millis(ktime);
 }

@@ -1,45 +1,62 @@
 // The channels of one connection: numbers, opening, dispatch, and whose turn it is to send. Both ends use it.
+import { AppError, type ErrorKind } from '@sallyport/contracts/errors.ts';
 import {
   Channel,
   type ChannelHome,
   LOCAL_PACKET_BYTES,
   LOCAL_WINDOW_BYTES,
   MIN_PACKET_BYTES,
+  type RemoteEnd,
 } from './channel.ts';
-import { DisconnectReason, Message, OpenFailure } from './message.ts';
-import type { PacketLink } from './packet-link.ts';
-import { encode, type Field, WireReader } from './wire.ts';
+import type { ChannelRefusal, GlobalAnswer, GlobalRequest } from './connection.ts';
+import { GlobalRequests } from './global-requests.ts';
+import { DisconnectReason, Message, OPEN_FAILURE } from './message.ts';
+import { type PacketLink, printable } from './packet-link.ts';
+import { encode, WireReader } from './wire.ts';
 
-/** The answer to a peer that wants a channel. */
-export type OpenAnswer =
-  | { readonly accept: (channel: Channel) => void }
-  | { readonly refuse: number; readonly text: string };
+/** The answer to a peer that wants a channel. `accept` runs once the peer has been told. */
+export type OpenAnswer = { readonly accept: (channel: Channel) => void } | ChannelRefusal;
 
 export interface ChannelPolicy {
-  /** Keep stderr that comes in (a client does). */
-  readonly wantsExtended: boolean;
-  /** `fields` stands behind the common part of CHANNEL_OPEN. */
-  open(type: string, fields: WireReader): OpenAnswer;
-  /** True answers a global request with success. */
-  globalRequest?(name: string, fields: WireReader): boolean;
+  /** Ours and the peer's together, those not yet answered included. */
+  readonly maxChannels: number;
+  /** `fields` stands behind the common part of CHANNEL_OPEN, and is only valid until this returns. */
+  open(type: string, fields: WireReader): OpenAnswer | Promise<OpenAnswer>;
+  globalRequest(request: GlobalRequest): GlobalAnswer | Promise<GlobalAnswer>;
   countChanged?(open: number): void;
+  /** Whoever was handed a channel threw: that channel is closed, the others go on. */
+  handlerFailed?(error: unknown): void;
 }
 
 interface Opening {
-  readonly resolve: (channel: Channel | undefined) => void;
+  readonly wantsExtended: boolean;
+  readonly opened: (channel: Channel) => void;
+  readonly reject: (error: AppError) => void;
 }
+
+const REFUSED: Readonly<Record<number, ErrorKind>> = {
+  [OPEN_FAILURE.prohibited]: 'denied',
+  [OPEN_FAILURE['unknown-type']]: 'unsupported',
+  [OPEN_FAILURE.resources]: 'limit',
+};
+
+const connectionLost = () => new AppError('unavailable', 'ssh.connection_lost', 'The connection has ended.');
 
 export class ChannelTable implements ChannelHome {
   readonly link: PacketLink;
+  readonly requests: GlobalRequests;
   readonly #policy: ChannelPolicy;
   readonly #channels = new Map<number, Channel | Opening>();
   readonly #waiting = new Set<Channel>();
+  /** The peer's opens whose answer is being thought about. */
+  #deciding = 0;
   #pumping = false;
   #open = 0;
 
   constructor(link: PacketLink, policy: ChannelPolicy) {
     this.link = link;
     this.#policy = policy;
+    this.requests = new GlobalRequests(link, (request) => policy.globalRequest(request));
   }
 
   get size(): number {
@@ -80,20 +97,26 @@ export class ChannelTable implements ChannelHome {
     return id;
   }
 
-  /** Asks the peer for a channel; undefined when it refuses or the connection ends. */
-  open(type: string, ...fields: readonly Field[]): Promise<Channel | undefined> {
-    const { promise, resolve } = Promise.withResolvers<Channel | undefined>();
-    if (!this.link.alive) return Promise.resolve(undefined);
-    const id = this.#freeId();
-    this.#channels.set(id, { resolve });
-    const windows = [{ uint32: LOCAL_WINDOW_BYTES }, { uint32: LOCAL_PACKET_BYTES }];
-    this.link.send(encode({ byte: Message.channelOpen }, type, { uint32: id }, ...windows, ...fields));
-    return promise;
+  get #full(): boolean {
+    return this.#channels.size + this.#deciding >= this.#policy.maxChannels;
   }
 
-  /** A global request that any peer answers, one way or the other (OpenSSH's own name). */
-  ping(): void {
-    this.link.send(encode({ byte: Message.globalRequest }, 'keepalive@openssh.com', true));
+  /**
+   * Asks the peer for a channel; rejects as PeerConnection.openChannel says. `wrap` makes its owner, before the peer's
+   * next message is looked at. `wantsExtended`: keep its stderr.
+   */
+  open<T>(type: string, payload: Buffer, wrap: (channel: Channel) => T, wantsExtended = false): Promise<T> {
+    if (!this.link.alive) return Promise.reject(connectionLost());
+    if (this.#full) {
+      const text = 'This connection has as many channels as it may.';
+      return Promise.reject(new AppError('limit', 'ssh.too_many_channels', text));
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const id = this.#freeId();
+    this.#channels.set(id, { wantsExtended, opened: (channel) => resolve(wrap(channel)), reject });
+    const windows = [{ uint32: LOCAL_WINDOW_BYTES }, { uint32: LOCAL_PACKET_BYTES }];
+    this.link.send(encode({ byte: Message.channelOpen }, type, { uint32: id }, ...windows), payload);
+    return promise;
   }
 
   /** The connection is gone. */
@@ -103,15 +126,10 @@ export class ChannelTable implements ChannelHome {
     this.#waiting.clear();
     this.#open = 0;
     for (const channel of channels) {
-      if (!(channel instanceof Channel)) channel.resolve(undefined);
-      else {
-        try {
-          channel.lost();
-        } catch {
-          // An owner's fault must not keep the others from hearing of it.
-        }
-      }
+      if (channel instanceof Channel) loseQuietly(channel);
+      else channel.reject(connectionLost());
     }
+    this.requests.lost();
   }
 
   /** A message of the connection protocol (80 to 100). */
@@ -124,10 +142,10 @@ export class ChannelTable implements ChannelHome {
   #dispatch(type: number, reader: WireReader): string | undefined {
     switch (type) {
       case Message.globalRequest:
-        return this.#globalRequest(reader);
+        return this.requests.received(reader);
       case Message.requestSuccess:
       case Message.requestFailure:
-        return undefined; // an answer to ping: that something came is all we wanted
+        return this.requests.replied(type === Message.requestSuccess, reader);
       case Message.channelOpen:
         return this.#opened(reader);
       case Message.channelOpenConfirmation:
@@ -138,45 +156,81 @@ export class ChannelTable implements ChannelHome {
     }
   }
 
-  #globalRequest(reader: WireReader): string | undefined {
-    const name = reader.text();
-    const wantReply = reader.boolean();
-    if (!reader.ok) return 'malformed global request';
-    const ok = this.#policy.globalRequest?.(name, reader) ?? false;
-    if (wantReply) this.link.send(encode({ byte: ok ? Message.requestSuccess : Message.requestFailure }));
-    return undefined;
-  }
+  // ── channels the peer opens ─────────────────────────────────────────────────────────────────────────────────
 
   #opened(reader: WireReader): string | undefined {
     const type = reader.text();
     const remote = { id: reader.uint32(), window: reader.uint32(), packet: reader.uint32() };
     if (!reader.ok) return 'malformed channel open';
-    const answer: OpenAnswer =
-      remote.packet < MIN_PACKET_BYTES
-        ? { refuse: OpenFailure.resourceShortage, text: 'maximum packet size too small' }
-        : this.#policy.open(type, reader);
-    if ('refuse' in answer) {
-      const { refuse, text } = answer;
-      this.link.send(
-        encode({ byte: Message.channelOpenFailure }, { uint32: remote.id }, { uint32: refuse }, text, ''),
-      );
+    if (remote.packet < MIN_PACKET_BYTES) {
+      this.#refuse(remote, { refuse: 'resources', text: 'maximum packet size too small' });
       return undefined;
     }
-    const channel = this.#add(this.#freeId(), remote);
-    const ends = [{ uint32: remote.id }, { uint32: channel.id }];
-    const windows = [{ uint32: LOCAL_WINDOW_BYTES }, { uint32: LOCAL_PACKET_BYTES }];
-    this.link.send(encode({ byte: Message.channelOpenConfirmation }, ...ends, ...windows));
-    answer.accept(channel);
+    if (this.#full) {
+      this.#refuse(remote, { refuse: 'resources', text: 'too many channels in this connection' });
+      return undefined;
+    }
+    let answer: OpenAnswer | Promise<OpenAnswer>;
+    try {
+      answer = this.#policy.open(type, reader);
+    } catch (error) {
+      answer = failed(error);
+    }
+    if (!reader.ok) return 'malformed channel open';
+    if (answer instanceof Promise) void this.#decideLater(remote, answer);
+    else this.#decide(remote, answer);
     return undefined;
   }
 
-  #add(id: number, remote: { id: number; window: number; packet: number }): Channel {
-    const channel = new Channel(this, id, remote, this.#policy.wantsExtended);
+  async #decideLater(remote: RemoteEnd, eventual: Promise<OpenAnswer>): Promise<void> {
+    this.#deciding++;
+    const answer = await eventual.catch(failed);
+    this.#deciding--;
+    this.#decide(remote, answer);
+  }
+
+  #decide(remote: RemoteEnd, answer: OpenAnswer): void {
+    if ('refuse' in answer) {
+      this.#refuse(remote, answer);
+      return;
+    }
+    if (!this.link.alive) {
+      // The owner holds something for this channel by now (a socket): it must hear of the end, as ever.
+      const channel = new Channel(this, -1, remote, false);
+      this.#handOver(channel, answer.accept);
+      loseQuietly(channel);
+      return;
+    }
+    const channel = this.#add(this.#freeId(), remote, false);
+    const ends = [{ uint32: remote.id }, { uint32: channel.id }];
+    const windows = [{ uint32: LOCAL_WINDOW_BYTES }, { uint32: LOCAL_PACKET_BYTES }];
+    this.link.send(encode({ byte: Message.channelOpenConfirmation }, ...ends, ...windows));
+    this.#handOver(channel, answer.accept);
+  }
+
+  #handOver(channel: Channel, accept: (channel: Channel) => void): void {
+    try {
+      accept(channel);
+    } catch (error) {
+      channel.abort();
+      this.#policy.handlerFailed?.(error);
+    }
+  }
+
+  #refuse(remote: RemoteEnd, { refuse, text }: ChannelRefusal): void {
+    const reason = { uint32: OPEN_FAILURE[refuse] };
+    this.link.send(encode({ byte: Message.channelOpenFailure }, { uint32: remote.id }, reason, text, ''));
+  }
+
+  #add(id: number, remote: RemoteEnd, wantsExtended: boolean): Channel {
+    const channel = new Channel(this, id, remote, wantsExtended);
     this.#channels.set(id, channel);
     this.#open++;
     this.#policy.countChanged?.(this.#open);
     return channel;
   }
+
+  // ── channels we open ────────────────────────────────────────────────────────────────────────────────────────
 
   #answered(type: number, reader: WireReader): string | undefined {
     const id = reader.uint32();
@@ -184,14 +238,18 @@ export class ChannelTable implements ChannelHome {
     if (!reader.ok || !opening || opening instanceof Channel) return 'answer to no channel open';
     if (type === Message.channelOpenFailure) {
       this.#channels.delete(id);
-      opening.resolve(undefined);
+      const kind = REFUSED[reader.uint32()] ?? 'unavailable';
+      const text = `The other side opens no channel: ${printable(reader.text()) || 'it gives no reason'}.`;
+      opening.reject(new AppError(kind, 'ssh.channel_refused', text));
       return undefined;
     }
     const remote = { id: reader.uint32(), window: reader.uint32(), packet: reader.uint32() };
     if (!reader.ok || remote.packet < MIN_PACKET_BYTES) return 'malformed channel confirmation';
-    opening.resolve(this.#add(id, remote));
+    opening.opened(this.#add(id, remote, opening.wantsExtended));
     return undefined;
   }
+
+  // ── messages for a channel ──────────────────────────────────────────────────────────────────────────────────
 
   #toChannel(type: number, reader: WireReader): string | undefined {
     const channel = this.#channels.get(reader.uint32());
@@ -229,5 +287,19 @@ export class ChannelTable implements ChannelHome {
         this.link.unimplemented();
         return undefined;
     }
+  }
+}
+
+/** An AppError's message is safe to show; of anything else we say nothing. */
+function failed(error: unknown): ChannelRefusal {
+  return { refuse: 'connect-failed', text: error instanceof AppError ? error.message : 'failed' };
+}
+
+/** An owner's fault must not keep the others from hearing of the end. */
+function loseQuietly(channel: Channel): void {
+  try {
+    channel.lost();
+  } catch {
+    // It has been told; what it made of it is its own affair.
   }
 }

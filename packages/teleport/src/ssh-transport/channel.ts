@@ -140,6 +140,14 @@ export class Channel {
     return this.whenClosed;
   }
 
+  /** Closes without waiting for the peer to take the data that waits: that is thrown away. */
+  abort(): void {
+    const dropped = this.#outgoing.filter((item) => 'done' in item);
+    this.#outgoing = this.#outgoing.filter((item) => !('done' in item));
+    for (const item of dropped) item.done(false);
+    void this.close();
+  }
+
   /** Sends one turn's worth. True: there is more that could go now, or as soon as the link is writable. */
   pump(): boolean {
     let budget = TURN_BYTES;

@@ -1,12 +1,15 @@
 // The client's end of a session channel.
 import type { Readable } from 'node:stream';
 import type { Channel, ChannelOwner } from './channel.ts';
-import type { ClientSession, ExitStatus } from './client.ts';
 import type { ChannelWriter, PtyRequest, WindowSize } from './session-channel.ts';
+import type { ClientSession, ExitStatus } from './ssh-client.ts';
 import type { Field, WireReader } from './wire.ts';
 
 const sizeFields = ({ cols, rows, xpixel, ypixel }: WindowSize): Field[] =>
   [cols, rows, xpixel, ypixel].map((uint32) => ({ uint32 }));
+
+/** Sends the request, if there is an agent to offer. */
+type OfferAgent = (ask: () => Promise<boolean>) => Promise<boolean>;
 
 export class ClientChannelSession implements ClientSession, ChannelOwner {
   readonly stdin: ChannelWriter;
@@ -14,11 +17,13 @@ export class ClientChannelSession implements ClientSession, ChannelOwner {
   readonly stderr: Readable;
   readonly exited: Promise<ExitStatus | undefined>;
   readonly #channel: Channel;
+  readonly #offerAgent: OfferAgent;
   readonly #resolveExited: (status: ExitStatus | undefined) => void;
   #status: ExitStatus | undefined;
 
-  constructor(channel: Channel) {
+  constructor(channel: Channel, offerAgent: OfferAgent) {
     this.#channel = channel;
+    this.#offerAgent = offerAgent;
     channel.owner = this;
     this.stdin = channel.writer;
     this.stdout = channel.incoming;
@@ -33,6 +38,9 @@ export class ClientChannelSession implements ClientSession, ChannelOwner {
   }
   env(name: string, value: string): Promise<boolean> {
     return this.#channel.request('env', true, name, value);
+  }
+  forwardAgent(): Promise<boolean> {
+    return this.#offerAgent(() => this.#channel.request('auth-agent-req@openssh.com', true));
   }
   shell(): Promise<boolean> {
     return this.#channel.request('shell', true);

@@ -1,111 +1,48 @@
 // The SSH client: certificate or plain key log-in, host certificate check, sessions. For tsh, the proxy's web
 // terminal and reverse tunnels; tests use it against sshd.
-import type { Duplex, Readable } from 'node:stream';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { SIGNATURE_ALGORITHMS } from './algorithms.ts';
+import type { Channel } from './channel.ts';
 import { ChannelTable } from './channel-table.ts';
+import { ClientRequests } from './client-requests.ts';
 import { ClientChannelSession } from './client-session.ts';
-import { DisconnectReason, Message, OpenFailure } from './message.ts';
+import type { Address } from './connection.ts';
+import { Keepalive } from './keepalive.ts';
+import { DisconnectReason, Message } from './message.ts';
 import { type LinkHandler, PacketLink } from './packet-link.ts';
+import { openStream, peerConnection } from './peer-connection.ts';
 import { plainKey } from './public-key.ts';
-import type { ChannelWriter, PtyRequest, WindowSize } from './session-channel.ts';
+import type { ClientSession, HostKeyOffer, SshClient, SshClientOptions } from './ssh-client.ts';
 import { ready } from './ssh2-protocol.ts';
 import { type Credential, credentialsOf, logInRequest, signatureAlgorithms } from './user-auth-client.ts';
 import { encode } from './wire.ts';
 
-export interface ClientKey {
-  /** PKCS#8 PEM or OpenSSH private key text, not encrypted. */
-  readonly privateKey: string | Buffer;
-  /** SSH wire blob of the user certificate; without it the plain key is tried. */
-  readonly certificate?: Buffer;
-}
-
-export interface HostKeyOffer {
-  /** Negotiated host key algorithm, e.g. `ssh-ed25519-cert-v01@openssh.com`. */
-  readonly algorithm: string;
-  /** Certificate or plain key as the server sent it. */
-  readonly blob: Buffer;
-  /** The plain key inside. */
-  readonly publicKey: Buffer;
-}
-
-export interface SshClientOptions {
-  /** A connected stream (a socket, or a channel of another connection). */
-  readonly stream: Duplex;
-  readonly login: string;
-  /** Tried in order. */
-  readonly keys: readonly ClientKey[];
-  /**
-   * Is this the host we meant? Runs before anything secret is sent; `false` or a throw ends the connection.
-   * The transport verifies afterwards that the server holds the private key.
-   */
-  verifyHost(offer: HostKeyOffer): boolean | Promise<boolean>;
-  /** Only these host key algorithms, in this order. Default: certificates, then plain keys. */
-  readonly hostKeyAlgorithms?: readonly string[];
-  /** From start to authenticated. Default 20 s. */
-  readonly timeoutMs?: number;
-  readonly version?: string;
-  readonly rekeyBytes?: number;
-  readonly rekeyIntervalMs?: number;
-  /** Fewer than we know (algorithms.ts). */
-  readonly algorithms?: {
-    readonly kex?: readonly string[];
-    readonly cipher?: readonly string[];
-    readonly mac?: readonly string[];
-  };
-}
-
-export type ExitStatus =
-  | { readonly code: number }
-  | { readonly signal: string; readonly coreDumped: boolean; readonly message: string };
-
-export interface ClientSession {
-  readonly stdin: ChannelWriter;
-  readonly stdout: Readable;
-  readonly stderr: Readable;
-  /** Undefined when the server closed the channel without saying. */
-  readonly exited: Promise<ExitStatus | undefined>;
-  pty(request: PtyRequest): Promise<boolean>;
-  env(name: string, value: string): Promise<boolean>;
-  shell(): Promise<boolean>;
-  exec(command: string): Promise<boolean>;
-  subsystem(name: string): Promise<boolean>;
-  windowChange(size: WindowSize): void;
-  signal(name: string): void;
-  /** End of our input. */
-  eof(): void;
-  close(): Promise<void>;
-}
-
-export interface SshClient {
-  readonly serverVersion: string;
-  /** Names of what was negotiated first, e.g. for `-v`. */
-  readonly kex: string;
-  readonly hostKey: HostKeyOffer;
-  openSession(): Promise<ClientSession>;
-  rekey(): Promise<void>;
-  close(): void;
-  /** Resolves with why it ended. Never rejects. */
-  readonly closed: Promise<string>;
-}
+export type * from './connection.ts';
+export type * from './session-channel.ts';
+export type * from './ssh-client.ts';
 
 const DEFAULT_TIMEOUT_MS = 20_000;
+const DEFAULT_MAX_CHANNELS = 1024;
+const TICK_MS = 1_000;
+const UNKNOWN: Address = { host: '', port: 0 };
 const HOST_KEY_ALGORITHMS = SIGNATURE_ALGORITHMS.map(({ name }) => name);
 
-class Client implements SshClient, LinkHandler {
+class Client implements LinkHandler {
   readonly closed: Promise<string>;
-  readonly loggedIn: Promise<void>;
+  readonly loggedIn: Promise<SshClient>;
   readonly #options: SshClientOptions;
   readonly #link: PacketLink;
   readonly #resolveClosed: (reason: string) => void;
-  readonly #resolveLoggedIn: () => void;
+  readonly #resolveLoggedIn: (client: SshClient) => void;
   readonly #rejectLoggedIn: (error: AppError) => void;
   readonly #credentials: Credential[];
   readonly #timer: NodeJS.Timeout;
   #hostKey: HostKeyOffer | undefined;
   #hostRefused = false;
+  #hostRefusal: unknown;
   #serverAlgorithms: readonly string[] | undefined;
   #table: ChannelTable | undefined;
+  #ticker: NodeJS.Timeout | undefined;
   #rekeyed: (() => void)[] = [];
 
   constructor(options: SshClientOptions) {
@@ -114,7 +51,7 @@ class Client implements SshClient, LinkHandler {
     const closed = Promise.withResolvers<string>();
     this.closed = closed.promise;
     this.#resolveClosed = closed.resolve;
-    const loggedIn = Promise.withResolvers<void>();
+    const loggedIn = Promise.withResolvers<SshClient>();
     this.loggedIn = loggedIn.promise;
     this.#resolveLoggedIn = loggedIn.resolve;
     this.#rejectLoggedIn = loggedIn.reject;
@@ -138,36 +75,6 @@ class Client implements SshClient, LinkHandler {
     }, timeoutMs);
   }
 
-  get serverVersion(): string {
-    return this.#link.peerVersion;
-  }
-
-  get kex(): string {
-    return this.#link.negotiated?.kex ?? '';
-  }
-
-  get hostKey(): HostKeyOffer {
-    if (!this.#hostKey) throw new AppError('internal', 'ssh.no_host_key', 'There is no host key yet.');
-    return this.#hostKey;
-  }
-
-  async openSession(): Promise<ClientSession> {
-    const channel = await this.#table?.open('session');
-    if (!channel) throw new AppError('unavailable', 'ssh.no_session', 'The server opens no session.');
-    return new ClientChannelSession(channel);
-  }
-
-  rekey(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#rekeyed.push(resolve);
-    this.#link.rekey();
-    return promise;
-  }
-
-  close(): void {
-    this.#link.disconnect(DisconnectReason.byApplication, 'done');
-  }
-
   #fail(code: string, message: string): void {
     this.#rejectLoggedIn(new AppError('unavailable', code, message));
     this.#link.disconnect(DisconnectReason.byApplication, 'giving up');
@@ -186,12 +93,16 @@ class Client implements SshClient, LinkHandler {
       const verdict = this.#options.verifyHost(this.#hostKey);
       if (typeof verdict === 'boolean') return this.#hostVerdict(verdict);
       verdict
-        .catch(() => false)
+        .catch((error: unknown) => {
+          this.#hostRefusal = error;
+          return false;
+        })
         .then((ok) => {
           if (this.#link.alive) decide(this.#hostVerdict(ok === true));
         });
       return undefined;
-    } catch {
+    } catch (error) {
+      this.#hostRefusal = error;
       return this.#hostVerdict(false);
     }
   }
@@ -217,12 +128,7 @@ class Client implements SshClient, LinkHandler {
         this.#tryNext();
         return;
       case Message.userauthSuccess:
-        clearTimeout(this.#timer);
-        this.#table = new ChannelTable(this.#link, {
-          wantsExtended: true,
-          open: () => ({ refuse: OpenFailure.administrativelyProhibited, text: 'not asked for' }),
-        });
-        this.#resolveLoggedIn();
+        this.#letIn();
         return;
       case Message.userauthBanner:
         return;
@@ -249,6 +155,67 @@ class Client implements SshClient, LinkHandler {
     this.#link.disconnect(DisconnectReason.noMoreAuthMethods, 'no more keys');
   }
 
+  // ── logged in ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  #letIn(): void {
+    clearTimeout(this.#timer);
+    const { handler, agent, keepaliveMs = 0, keepaliveTries = 3, maxChannels } = this.#options;
+    const requests = new ClientRequests(handler, agent && (() => agent()));
+    const table = new ChannelTable(this.#link, {
+      maxChannels: maxChannels ?? DEFAULT_MAX_CHANNELS,
+      open: (type, fields) => requests.channel(type, fields),
+      globalRequest: (request) => requests.globalRequest(request),
+    });
+    this.#table = table;
+    if (keepaliveMs > 0) {
+      const keepalive = new Keepalive({ keepaliveMs, keepaliveTries });
+      this.#ticker = setInterval(() => this.#tick(keepalive, table), Math.min(TICK_MS, keepaliveMs)).unref();
+    }
+    this.#resolveLoggedIn(this.#surface(table, requests));
+  }
+
+  #tick(keepalive: Keepalive, table: ChannelTable): void {
+    const due = keepalive.check(performance.now(), this.#link.lastReceivedMs);
+    if (due === 'ask') table.requests.ping();
+    else if (due === 'give-up')
+      this.#link.disconnect(DisconnectReason.connectionLost, 'the server gives no answer');
+  }
+
+  /** What the caller sees: no way into the protocol. */
+  #surface(table: ChannelTable, requests: ClientRequests): SshClient {
+    const hostKey = this.#hostKey;
+    if (!hostKey) throw new AppError('internal', 'ssh.no_host_key', 'There is no host key yet.');
+    return {
+      serverVersion: this.#link.peerVersion,
+      kex: this.#link.negotiated?.kex ?? '',
+      hostKey,
+      closed: this.closed,
+      ...peerConnection(table),
+      openSession: () => openSession(table, requests),
+      directTcpip: (to, from = UNKNOWN) =>
+        openStream(
+          table,
+          'direct-tcpip',
+          encode(to.host, { uint32: to.port }, from.host, { uint32: from.port }),
+        ),
+      // A path, and two fields kept for later (OpenSSH PROTOCOL section 2.4).
+      directStreamlocal: (path) =>
+        openStream(table, 'direct-streamlocal@openssh.com', encode(path, '', { uint32: 0 })),
+      remoteForward: (bind, connected) => requests.listenTcp(table, bind, connected),
+      remoteStreamlocalForward: (path, connected) => requests.listenPath(table, path, connected),
+      rekey: () => this.#rekey(),
+      close: () => this.#link.disconnect(DisconnectReason.byApplication, 'done'),
+    };
+  }
+
+  #rekey(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (!this.#link.alive) return Promise.resolve();
+    this.#rekeyed.push(resolve);
+    this.#link.rekey();
+    return promise;
+  }
+
   // ── the link ────────────────────────────────────────────────────────────────────────────────────────────────
 
   message(type: number, payload: Buffer): void {
@@ -264,14 +231,27 @@ class Client implements SshClient, LinkHandler {
 
   ended(reason: string): void {
     clearTimeout(this.#timer);
+    clearInterval(this.#ticker);
     this.#rejectLoggedIn(
       this.#hostRefused
-        ? new AppError('denied', 'ssh.host_refused', 'The host key is not the one we trust.')
+        ? new AppError('denied', 'ssh.host_refused', 'The host key is not the one we trust.', {
+            cause: this.#hostRefusal,
+          })
         : new AppError('unavailable', 'ssh.connection_lost', `The connection ended: ${reason}.`),
     );
     this.#table?.lost();
     for (const resolve of this.#rekeyed.splice(0)) resolve();
     this.#resolveClosed(reason);
+  }
+}
+
+async function openSession(table: ChannelTable, requests: ClientRequests): Promise<ClientSession> {
+  const wrap = (channel: Channel) => new ClientChannelSession(channel, (ask) => requests.offerAgent(ask));
+  try {
+    return await table.open('session', Buffer.alloc(0), wrap, true);
+  } catch (cause) {
+    if (!(cause instanceof AppError) || cause.code !== 'ssh.channel_refused') throw cause;
+    throw new AppError(cause.kind, 'ssh.no_session', cause.message, { cause });
   }
 }
 
@@ -282,9 +262,7 @@ class Client implements SshClient, LinkHandler {
 export async function connectSsh(options: SshClientOptions): Promise<SshClient> {
   await ready;
   try {
-    const client = new Client(options);
-    await client.loggedIn;
-    return client;
+    return await new Client(options).loggedIn;
   } catch (error) {
     // Before log-in nobody else holds the stream; the link gives its goodbye a moment.
     if (!options.stream.writableEnded) options.stream.destroy();

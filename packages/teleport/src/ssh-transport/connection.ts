@@ -57,8 +57,9 @@ export interface PeerHandler {
 /** What either end may ask. */
 export interface PeerConnection {
   /**
-   * Opens a channel of any type. Rejects with an AppError: `ssh.channel_refused` (the message holds the peer's text,
-   * `cause.reason` its number), `ssh.connection_lost`, `ssh.too_many_channels`.
+   * Opens a channel of any type. Rejects with an AppError: `ssh.channel_refused` (the message holds the peer's text;
+   * kind `denied`: prohibited, `unavailable`: connect failed, `unsupported`: unknown type, `limit`: resources),
+   * `ssh.connection_lost`, `ssh.too_many_channels`.
    */
   openChannel(type: string, payload?: Buffer): Promise<Duplex>;
   /** The payload of the peer's success; undefined when it refused or the connection ended. */

@@ -2,7 +2,7 @@
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { SIGNATURE_ALGORITHMS, type SignatureAlgorithm } from './algorithms.ts';
 import { plainKey, publicBlob, signRaw } from './public-key.ts';
-import type { HostKey } from './server.ts';
+import type { HostKey } from './ssh-server.ts';
 import { type HostKeySigner, privateKeyFrom } from './ssh2-protocol.ts';
 import { WireReader } from './wire.ts';
 

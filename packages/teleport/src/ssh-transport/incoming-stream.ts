@@ -17,6 +17,11 @@ export class IncomingStream extends Readable {
     this.#consumed = consumed;
   }
 
+  /** Nothing that came waits to be read. */
+  get isEmpty(): boolean {
+    return this.#queue.length === 0 && this.readableLength === 0;
+  }
+
   receive(bytes: Buffer): void {
     if (bytes.length === 0) return;
     if (this.#ending || this.destroyed)

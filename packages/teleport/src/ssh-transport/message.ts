@@ -40,11 +40,12 @@ export const DisconnectReason = {
   noMoreAuthMethods: 14,
 } as const;
 
-export const OpenFailure = {
-  administrativelyProhibited: 1,
-  connectFailed: 2,
-  unknownChannelType: 3,
-  resourceShortage: 4,
+/** RFC 4254 section 5.1, by the names connection.ts gives them. */
+export const OPEN_FAILURE = {
+  prohibited: 1,
+  'connect-failed': 2,
+  'unknown-type': 3,
+  resources: 4,
 } as const;
 
 /** RFC 4254 section 6.10: the signal names a peer must know. */

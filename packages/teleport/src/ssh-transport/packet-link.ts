@@ -3,6 +3,7 @@
 //
 // Nothing that a peer sends may throw out of here, and nothing a peer refuses to read may pile up: channels ask
 // `writable` before they send, and reading stops while too much waits to be written.
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { CIPHERS, KEX, MACS } from './algorithms.ts';
 import { MlKem768X25519 } from './hybrid-kex.ts';
@@ -66,7 +67,7 @@ const MAX_EARLY_HANDSHAKES = 3;
 const KEX_METHODS = { 'mlkem768x25519-sha256': () => new MlKem768X25519() };
 
 /** A peer's text for logs and terminals: no control characters, no more than a line. */
-const printable = (text: string) => text.slice(0, 256).replaceAll(/\p{Cc}/gu, '?');
+export const printable = (text: string) => text.slice(0, 256).replaceAll(/\p{Cc}/gu, '?');
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
@@ -195,6 +196,8 @@ export class PacketLink {
 
   #listen(): void {
     const stream = this.#stream;
+    // Nagle's algorithm would hold back every answer of a keystroke's size for an acknowledgement.
+    if (stream instanceof Socket) stream.setNoDelay(true);
     stream.on('data', (chunk: Buffer) => this.#receive(chunk));
     stream.on('drain', () => this.#drain());
     stream.on('error', (error) => this.#die(`connection lost: ${error.message}`));

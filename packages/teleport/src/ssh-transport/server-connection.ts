@@ -1,21 +1,26 @@
 // One client of the server, from accept to close: log-in, then channels.
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Channel } from './channel.ts';
 import { ChannelTable, type OpenAnswer } from './channel-table.ts';
-import { DisconnectReason, Message, OpenFailure } from './message.ts';
+import type { Address, GlobalRequest } from './connection.ts';
+import { Keepalive } from './keepalive.ts';
+import { DisconnectReason, Message } from './message.ts';
 import { type LinkHandler, PacketLink } from './packet-link.ts';
+import { openStream, peerConnection } from './peer-connection.ts';
+import { ServerRequests, serverChannel } from './server-requests.ts';
+import { ServerSession } from './server-session.ts';
 import type {
-  Address,
   ConnectionHandler,
+  ConnectionSource,
   Refusal,
   RefusalKind,
   SshConnection,
   SshLimits,
   SshServerOptions,
-} from './server.ts';
-import { ServerSession } from './server-session.ts';
+} from './ssh-server.ts';
 import type { HostKeySigner } from './ssh2-protocol.ts';
 import { UserAuth } from './user-auth.ts';
+import { encode } from './wire.ts';
 
 /** What a connection needs from its server. */
 export interface ServerContext<Identity> {
@@ -46,22 +51,23 @@ export class ServerConnection<Identity> implements LinkHandler {
   #refusedAs: RefusalKind | undefined;
   #table: ChannelTable | undefined;
   #handler: ConnectionHandler | undefined;
+  #sessions = 0;
   #noMoreSessions = false;
   #idleSinceMs = 0;
-  #pings = 0;
-  #lastPingMs = 0;
+  readonly #keepalive: Keepalive;
 
-  constructor(socket: Socket, context: ServerContext<Identity>) {
+  constructor(stream: Duplex, source: ConnectionSource, context: ServerContext<Identity>) {
     this.#context = context;
-    this.remote = { host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 };
-    this.local = { host: socket.localAddress ?? '', port: socket.localPort ?? 0 };
+    this.remote = source.remote;
+    this.local = source.local ?? { host: '', port: 0 };
+    this.#keepalive = new Keepalive(context.limits);
     const { promise, resolve } = Promise.withResolvers<string>();
     this.closed = promise;
     this.#resolveClosed = resolve;
     const { options, limits, signers } = context;
     this.#link = new PacketLink(
       {
-        stream: socket,
+        stream,
         server: true,
         hostKeys: signers,
         version: options.version ?? 'Sallyport',
@@ -83,6 +89,10 @@ export class ServerConnection<Identity> implements LinkHandler {
   }
 
   get sessions(): number {
+    return this.#sessions;
+  }
+
+  get channels(): number {
     return this.#table?.size ?? 0;
   }
 
@@ -120,16 +130,24 @@ export class ServerConnection<Identity> implements LinkHandler {
     this.#settle();
     this.#link.trusted = true;
     this.#idleSinceMs = performance.now();
-    this.#table = new ChannelTable(this.#link, {
-      wantsExtended: false,
-      open: (type) => this.#open(type),
-      globalRequest: (name) => this.#globalRequest(name),
+    const table = new ChannelTable(this.#link, {
+      maxChannels: this.#context.limits.maxChannels,
+      open: (type, fields) =>
+        type === 'session' ? this.#openSession() : serverChannel(this.#handler, type, fields),
+      globalRequest: (request) => this.#globalRequest(request, requests),
       countChanged: () => {
         this.#idleSinceMs = performance.now();
       },
+      handlerFailed: (error) => {
+        const fields = { error: String(error), remote: this.remote };
+        this.#context.options.log?.warn(fields, 'a handler failed: its channel is closed');
+      },
     });
+    const requests = new ServerRequests((type, payload) => openStream(table, type, payload));
+    this.#table = table;
     try {
-      this.#handler = this.#context.options.onConnection(this.#surface(identity, login));
+      this.#handler = this.#context.options.onConnection(this.#surface(identity, login, table));
+      requests.handler = this.#handler;
     } catch (error) {
       this.#context.options.log?.warn({ error: String(error), remote: this.remote }, 'onConnection failed');
       this.close('Internal error.');
@@ -137,7 +155,7 @@ export class ServerConnection<Identity> implements LinkHandler {
   }
 
   /** What the node sees: no way into the protocol. */
-  #surface(identity: Identity, login: string): SshConnection<Identity> {
+  #surface(identity: Identity, login: string, table: ChannelTable): SshConnection<Identity> {
     const connection = this;
     const { id, remote, local, clientVersion, closed } = this;
     return {
@@ -151,38 +169,43 @@ export class ServerConnection<Identity> implements LinkHandler {
       get sessions() {
         return connection.sessions;
       },
+      get channels() {
+        return connection.channels;
+      },
+      ...peerConnection(table),
       close: (reason) => connection.close(reason),
     };
   }
 
   // ── channels ────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #open(type: string): OpenAnswer {
-    if (type !== 'session') {
-      return {
-        refuse: OpenFailure.administrativelyProhibited,
-        text: 'this kind of channel is not allowed here',
-      };
+  #openSession(): OpenAnswer {
+    const handler = this.#handler;
+    if (!handler?.session) return { refuse: 'prohibited', text: 'there are no sessions here' };
+    if (this.#noMoreSessions) return { refuse: 'prohibited', text: 'no more sessions were promised' };
+    if (this.#sessions >= this.#context.limits.maxSessions) {
+      return { refuse: 'resources', text: 'too many sessions in this connection' };
     }
-    if (this.#noMoreSessions) {
-      return { refuse: OpenFailure.administrativelyProhibited, text: 'no more sessions were promised' };
-    }
-    if (this.sessions >= this.#context.limits.maxSessions) {
-      return { refuse: OpenFailure.resourceShortage, text: 'too many sessions in this connection' };
-    }
-    return { accept: (channel) => this.#session(channel) };
+    return { accept: (channel) => this.#session(channel, handler) };
   }
 
-  #session(channel: Channel): void {
-    const session = new ServerSession(channel, (what) =>
-      this.#link.disconnect(DisconnectReason.protocolError, `Protocol error: ${what}.`),
-    );
+  #session(channel: Channel, handler: ConnectionHandler): void {
+    const table = this.#table;
+    if (!table) return;
+    this.#sessions++;
+    const session = new ServerSession(channel, {
+      broken: (what) => this.#link.disconnect(DisconnectReason.protocolError, `Protocol error: ${what}.`),
+      closed: () => {
+        this.#sessions--;
+      },
+      openAgent: () => openStream(table, 'auth-agent@openssh.com', encode()),
+    });
     channel.owner = session;
-    if (this.#handler) session.handler = this.#handler.session({ channel: session });
+    session.handler = handler.session?.({ channel: session }) ?? {};
   }
 
-  #globalRequest(name: string): boolean {
-    if (name !== 'no-more-sessions@openssh.com') return false;
+  #globalRequest(request: GlobalRequest, requests: ServerRequests) {
+    if (request.name !== 'no-more-sessions@openssh.com') return requests.answer(request);
     this.#noMoreSessions = true;
     return true;
   }
@@ -228,20 +251,13 @@ export class ServerConnection<Identity> implements LinkHandler {
   /** Called every second. */
   tick(nowMs: number): void {
     if (!this.#table || !this.#link.alive) return;
-    const { idleMs, keepaliveMs, keepaliveTries } = this.#context.limits;
-    if (idleMs > 0 && this.sessions === 0 && nowMs - this.#idleSinceMs >= idleMs) {
+    const { idleMs } = this.#context.limits;
+    if (idleMs > 0 && this.channels === 0 && nowMs - this.#idleSinceMs >= idleMs) {
       this.close('Idle too long.');
       return;
     }
-    if (keepaliveMs === 0) return;
-    if (this.#link.lastReceivedMs > this.#lastPingMs) this.#pings = 0;
-    if (nowMs - Math.max(this.#link.lastReceivedMs, this.#lastPingMs) < keepaliveMs) return;
-    if (this.#pings >= keepaliveTries) {
-      this.close('No answer.');
-      return;
-    }
-    this.#pings++;
-    this.#lastPingMs = nowMs;
-    this.#table.ping();
+    const due = this.#keepalive.check(nowMs, this.#link.lastReceivedMs);
+    if (due === 'give-up') this.close('No answer.');
+    else if (due === 'ask') this.#table.requests.ping();
   }
 }

@@ -1,6 +1,7 @@
 // The server's end of a session channel: parses the client's requests (RFC 4254 section 6), bounds them, and puts
 // them to the SessionHandler one after another.
-import type { Readable } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
+import { AppError } from '@sallyport/contracts/errors.ts';
 import type { Channel, ChannelOwner } from './channel.ts';
 import { SIGNALS } from './message.ts';
 import type { Answer, ChannelWriter, SessionChannel, SessionHandler, WindowSize } from './session-channel.ts';
@@ -30,20 +31,29 @@ function windowSize(fields: WireReader): WindowSize {
   return { cols, rows, xpixel, ypixel };
 }
 
+/** What a session needs from its connection. */
+export interface SessionHome {
+  /** Ends the connection: the client does not speak the protocol. */
+  broken(what: string): void;
+  closed(): void;
+  openAgent(): Promise<Duplex>;
+}
+
 export class ServerSession implements SessionChannel, ChannelOwner {
   /** Set right after construction, before any request can come. */
   handler: SessionHandler = {};
   readonly #channel: Channel;
-  readonly #broken: (what: string) => void;
+  readonly #home: SessionHome;
   #waiting: Pending[] = [];
   #asking = false;
   #started = false;
   #envCount = 0;
+  #agentAsked = false;
+  #gone = false;
 
-  /** `broken` ends the connection: the client does not speak the protocol. */
-  constructor(channel: Channel, broken: (what: string) => void) {
+  constructor(channel: Channel, home: SessionHome) {
     this.#channel = channel;
-    this.#broken = broken;
+    this.#home = home;
   }
 
   get id(): number {
@@ -81,17 +91,19 @@ export class ServerSession implements SessionChannel, ChannelOwner {
 
   closed(): void {
     this.#waiting = [];
+    this.#gone = true;
+    this.#home.closed();
     this.handler.closed?.();
   }
 
   request(name: string, fields: WireReader, reply: ((ok: boolean) => void) | undefined): void {
     const ask = this.#parse(name, fields);
     if (!fields.ok) {
-      this.#broken(`malformed ${name.slice(0, 64)} request`);
+      this.#home.broken(`malformed ${name.slice(0, 64)} request`);
       return;
     }
     if (this.#waiting.length >= MAX_WAITING) {
-      this.#broken('too many requests at once');
+      this.#home.broken('too many requests at once');
       return;
     }
     this.#waiting.push({ ask, reply });
@@ -157,6 +169,8 @@ export class ServerSession implements SessionChannel, ChannelOwner {
         const bad = subsystem.length > 256 || hasControl(subsystem);
         return () => this.#start(() => (bad ? false : this.handler.subsystem?.(subsystem)));
       }
+      case 'auth-agent-req@openssh.com':
+        return () => this.#agent();
       default:
         return () => false;
     }
@@ -178,6 +192,16 @@ export class ServerSession implements SessionChannel, ChannelOwner {
       if (bad || this.#started || ++this.#envCount > MAX_ENV) return false;
       return this.handler.env?.(name, value);
     };
+  }
+
+  #agent(): Answer | undefined {
+    if (this.#agentAsked) return false;
+    this.#agentAsked = true;
+    return this.handler.agentForward?.(async () => {
+      if (this.#gone)
+        throw new AppError('conflict', 'ssh.session_over', 'The session whose agent this is has ended.');
+      return this.#home.openAgent();
+    });
   }
 
   /** One of shell, exec and subsystem may succeed, once. */

@@ -1,6 +1,6 @@
 // sshd's MaxStartups: how many connections may be unauthenticated at once. Between `start` and `full` a growing share
 // of new ones is refused at random, so that a crowd of silent connections cannot lock everybody out at once.
-import type { MaxStartups } from './server.ts';
+import type { MaxStartups } from './ssh-server.ts';
 
 export class Startups {
   readonly #limit: MaxStartups;

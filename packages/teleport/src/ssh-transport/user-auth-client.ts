@@ -2,9 +2,9 @@
 import type { KeyObject } from 'node:crypto';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { algorithmsForBlobType } from './algorithms.ts';
-import type { ClientKey } from './client.ts';
 import { Message } from './message.ts';
 import { plainKey, publicBlob, signature } from './public-key.ts';
+import type { ClientKey } from './ssh-client.ts';
 import { privateKeyFrom } from './ssh2-protocol.ts';
 import { encode, WireReader } from './wire.ts';
 

@@ -169,8 +169,9 @@ test('a decision that throws refuses', async () => {
   await throwing.server.close('done');
 });
 
-test('a handler that throws ends its own connection only', async () => {
+test('a handler that throws ends its own connection or channel only', async () => {
   let calls = 0;
+  const warned: string[] = [];
   const throwing = await startTestServer({
     onConnection: () => {
       if (++calls > 1) throw new Error('no');
@@ -180,12 +181,16 @@ test('a handler that throws ends its own connection only', async () => {
         },
       };
     },
+    log: { debug: () => {}, warn: (_fields, message) => warned.push(message) },
   });
   const one = await connectTo(throwing.port);
   const two = await connectTo(throwing.port);
   assert.match(await two.closed, /Internal error/);
-  const session = one.openSession().then((opened) => opened.exec('true'));
-  await Promise.allSettled([session]);
-  assert.match(await one.closed, /Internal error/);
+  const session = await one.openSession();
+  assert.equal(await session.exec('true'), false);
+  assert.equal(await session.exited, undefined);
+  assert.ok(await one.ping());
+  assert.deepEqual(warned, ['onConnection failed', 'a handler failed: its channel is closed']);
+  one.close();
   await throwing.server.close('done');
 });

@@ -2,10 +2,11 @@
 // A signature is verified here, over the session's id, before anybody is asked whether the key may come in: whoever
 // answers that question can take possession of the private key for granted.
 import { type SignatureAlgorithm, signatureAlgorithm } from './algorithms.ts';
+import type { Address } from './connection.ts';
 import { DisconnectReason, Message } from './message.ts';
 import type { PacketLink } from './packet-link.ts';
 import { plainKey, verifySignature } from './public-key.ts';
-import type { Address, AuthAttempt, AuthDecision, KeyQuery, Refusal } from './server.ts';
+import type { AuthAttempt, AuthDecision, KeyQuery, Refusal } from './ssh-server.ts';
 import { encode, WireReader } from './wire.ts';
 
 const SERVICE = 'ssh-connection';

@@ -230,13 +230,24 @@ struct filename {
 	const char *name;
 };
 
+struct open_how {
+	__u64 flags;
+};
+
 struct io_open {
 	struct filename *filename;
 	int dfd;
+	__u32 file_slot;
+	struct open_how how;
 };
 
 struct io_kiocb {
 	unsigned char opcode;
+	__u64 flags;
+};
+
+struct io_uring_cqe {
+	__s32 res;
 };
 
 #if defined(__TARGET_ARCH_x86)

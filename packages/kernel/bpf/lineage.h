@@ -189,7 +189,7 @@ int BPF_PROG(on_task_newtask, struct task_struct *task, unsigned long clone_flag
 	if (!host.active || (clone_flags & CLONE_THREAD))
 		return 0;
 	of_parent = bpf_map_lookup_elem(&lineage, &parent);
-	if (!of_parent || (of_parent->flags & LINEAGE_SUPERVISOR))
+	if (!of_parent)
 		return 0;
 	session = session_of(of_parent->session);
 	if (!session)
@@ -200,10 +200,11 @@ int BPF_PROG(on_task_newtask, struct task_struct *task, unsigned long clone_flag
 	entry.since = entry.start_boottime;
 	entry.cgroup_id = of_parent->cgroup_id;
 	entry.audit_session_id = of_parent->audit_session_id;
-	entry.flags = 0;
+	/* The supervisor's children (PAM's helpers; the leader was there before the watch) are no more of it than it is. */
+	entry.flags = of_parent->flags & LINEAGE_SUPERVISOR;
 	if (bpf_map_update_elem(&lineage, &tgid, &entry, BPF_ANY))
 		count_lineage_loss(session);
-	else
+	else if (!entry.flags)
 		__sync_fetch_and_add(&session->live_tasks, 1);
 	return 0;
 }

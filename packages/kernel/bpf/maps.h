@@ -58,6 +58,13 @@ struct {
 	__type(value, struct connect_attempt);
 } connect_attempts SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_URING_OPENS);
+	__type(key, __u64);
+	__type(value, struct uring_open);
+} uring_opens SEC(".maps");
+
 /* Not reported yet. Deleting the entry is the claim to report it: it succeeds for one. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

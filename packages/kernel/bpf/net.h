@@ -303,6 +303,16 @@ int on_sendmsg6(struct bpf_sock_addr *ctx)
 
 /* ---- connect() coming back ---- */
 
+static __always_inline bool is_unix_socket(struct file *file)
+{
+	struct socket *socket;
+
+	if (!file || (READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return false;
+	socket = READ(file, private_data);
+	return READ(socket, sk, __sk_common.skc_family) == AF_UNIX;
+}
+
 /*
  * AF_UNIX has no hook before 6.7. On success the peer's own address is the kernel's; on failure the caller's
  * memory must do.
@@ -366,10 +376,11 @@ static __always_inline void on_connect_done(struct task_struct *task, struct ses
 {
 	__u64 thread = bpf_get_current_pid_tgid();
 	struct connect_attempt *found = bpf_map_lookup_elem(&connect_attempts, &thread), attempt;
+	struct file *file = file_of_descriptor(task, (int)argument(regs, 0, compat));
 
-	if (!found) {
-		on_unix_connect(task, session, entry, regs, compat, result,
-				file_of_descriptor(task, (int)argument(regs, 0, compat)));
+	/* what is found may be left over from a connect through io_uring, which does not come by here */
+	if (!found || is_unix_socket(file)) {
+		on_unix_connect(task, session, entry, regs, compat, result, file);
 		return;
 	}
 	attempt = *found;

@@ -42,6 +42,7 @@ extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 #define NO_AUDIT_ID (~0U)
 
 #define S_IFMT 0170000
+#define S_IFSOCK 0140000
 #define S_IFREG 0100000
 #define S_IFBLK 0060000
 #define S_IFDIR 0040000

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The one BPF object. Parts: lineage.h (whose task is it), exec.h, file.h, net.h; record.h builds records,
+ * The one BPF object. Parts: lineage.h (whose task is it), exec.h, file.h, net.h, uring.h; record.h builds records,
  * wire.h says what they look like, shared.h what the recorder and we keep in maps.
  */
 #include "kernel-types.h"
@@ -17,6 +17,7 @@
 #include "exec.h"
 #include "net.h"
 #include "sweep.h"
+#include "uring.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -74,6 +75,9 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	case CALL_SOCKETCALL:
 		if (wants(session, KIND_NETWORK))
 			on_connect_done(task, session, entry, regs, compat, result);
+		return 0;
+	case CALL_IO_URING_SETUP:
+		on_uring_setup(task, session, entry, compat, result);
 		return 0;
 	default:
 		break;

@@ -15,6 +15,8 @@
 #define MAX_EXEC_ATTEMPTS 2048   /* threads searching through PATH at one time */
 #define MAX_CONNECT_ATTEMPTS 4096 /* threads inside connect() at one time */
 #define ATTEMPT_PATH 256
+#define MAX_URING_OPENS 1024     /* opens submitted to an io_uring and not done; more are told as tried only */
+#define URING_PATH 4096
 
 /* The one global: programs read it without a map look-up, the recorder through mmap. */
 struct host {
@@ -73,6 +75,16 @@ struct exec_attempt {
 	__u32 count;
 	__u32 length;            /* of path, without NUL */
 	char path[ATTEMPT_PATH];
+};
+
+/* Key: address of the struct io_kiocb. */
+struct uring_open {
+	struct record_header h;  /* of who submitted */
+	__u32 flags;             /* O_* */
+	__u32 slot;              /* not 0: into the ring's own table, so that there is no descriptor */
+	__u32 length;            /* of path, without NUL */
+	__u32 reserved;
+	char path[URING_PATH];
 };
 
 /* Key: address of the struct sock. */

@@ -37,6 +37,7 @@ static const struct program {
 	int feature;
 	bool required;
 	bool cgroup;
+	const char *tracepoint;  /* its BTF typedef where not every kernel has it: not even tried without */
 } programs[] = {
 	{ "on_exec", FEATURE_EXEC, true, false },
 	{ "on_exit", FEATURE_EXIT, true, false },
@@ -48,6 +49,9 @@ static const struct program {
 	{ "on_connect6", FEATURE_CONNECT6, false, true },
 	{ "on_sendmsg4", FEATURE_SENDMSG4, false, true },
 	{ "on_sendmsg6", FEATURE_SENDMSG6, false, true },
+	/* completion first: what is submitted before it is attached would wait for ever */
+	{ "on_uring_complete", FEATURE_IO_URING, false, false, "btf_trace_io_uring_submit_req" },
+	{ "on_uring_submit", FEATURE_IO_URING, false, false, "btf_trace_io_uring_submit_req" },
 };
 #define PROGRAMS (sizeof(programs) / sizeof(programs[0]))
 
@@ -117,17 +121,46 @@ static void strip_atomic_fetch(unsigned char *object)
 	}
 }
 
-/* Whether programs may follow any pointer by plain loads (6.2). */
-static bool has_rdonly_cast(void)
-{
-	static int known = -1;
-	struct btf *btf = known < 0 ? btf__load_vmlinux_btf() : NULL;
+/* What of this kernel the programs must be told before they load: its types are read once. */
+static struct facts {
+	bool rdonly_cast;        /* any pointer may be followed by plain loads (6.2) */
+	bool cqe;                /* io_uring_complete hands over the entry, not the result in it (6.14) */
+	bool missing[32];        /* by program: its tracepoint does not exist */
+} facts;
 
-	if (known < 0) {
-		known = btf && btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
-		btf__free(btf);
-	}
-	return known;
+static bool completes_with_cqe(const struct btf *btf)
+{
+	int id = btf__find_by_name_kind(btf, "btf_trace_io_uring_complete", BTF_KIND_TYPEDEF);
+	const struct btf_type *type = id > 0 ? btf__type_by_id(btf, id) : NULL;
+
+	type = type ? btf__type_by_id(btf, type->type) : NULL; /* pointer */
+	type = type ? btf__type_by_id(btf, type->type) : NULL; /* function: void *, then the tracepoint's arguments */
+	return type && btf_is_func_proto(type) && btf_vlen(type) == 4;
+}
+
+static void learn_facts(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+
+	if (!btf)
+		return;
+	facts.rdonly_cast = btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
+	facts.cqe = completes_with_cqe(btf);
+	for (size_t i = 0; i < PROGRAMS; i++)
+		facts.missing[i] = programs[i].tracepoint &&
+				   btf__find_by_name_kind(btf, programs[i].tracepoint, BTF_KIND_TYPEDEF) <= 0;
+	btf__free(btf);
+}
+
+static void set_fact(struct bpf_object *object, const char *section, bool value)
+{
+	bpf_map__set_initial_value(bpf_object__find_map_by_name(object, section), &value, sizeof(value));
+}
+
+static void load_only(struct bpf_object *object, const bool *wanted)
+{
+	for (size_t i = 0; i < PROGRAMS; i++)
+		bpf_program__set_autoload(bpf_object__find_program_by_name(object, programs[i].name), wanted[i]);
 }
 
 static struct bpf_object *open_object(bool *numbers)
@@ -146,9 +179,8 @@ static struct bpf_object *open_object(bool *numbers)
 	object = bpf_object__open_mem(copy, size, &opts);
 	free(copy);
 	if (object) {
-		bool direct = has_rdonly_cast();
-
-		bpf_map__set_initial_value(bpf_object__find_map_by_name(object, ".rodata.reads"), &direct, sizeof(direct));
+		set_fact(object, ".rodata.reads", facts.rdonly_cast);
+		set_fact(object, ".rodata.uring", facts.cqe);
 	}
 	return object;
 }
@@ -174,15 +206,20 @@ static struct bpf_object *load_object(size_t ring_bytes, bool *numbers, bool *lo
 		return NULL;
 	size_maps(object, ring_bytes, false);
 	for (size_t i = 0; i < PROGRAMS; i++)
-		loads[i] = true;
+		loads[i] = !facts.missing[i];
+	load_only(object, loads);
 	if (!bpf_object__load(object))
 		return object;
 	bpf_object__close(object);
 	for (size_t i = 0; i < PROGRAMS; i++) {
+		bool only[PROGRAMS] = {};
+
+		if (!loads[i])
+			continue;
+		only[i] = true;
 		object = open_object(numbers);
 		size_maps(object, 4096, true);
-		for (size_t n = 0; n < PROGRAMS; n++)
-			bpf_program__set_autoload(bpf_object__find_program_by_name(object, programs[n].name), n == i);
+		load_only(object, only);
 		loads[i] = !bpf_object__load(object);
 		bpf_object__close(object);
 		if (!loads[i])
@@ -190,8 +227,7 @@ static struct bpf_object *load_object(size_t ring_bytes, bool *numbers, bool *lo
 	}
 	object = open_object(numbers);
 	size_maps(object, ring_bytes, false);
-	for (size_t i = 0; i < PROGRAMS; i++)
-		bpf_program__set_autoload(bpf_object__find_program_by_name(object, programs[i].name), loads[i]);
+	load_only(object, loads);
 	if (!bpf_object__load(object))
 		return object;
 	bpf_object__close(object);
@@ -387,6 +423,8 @@ static int start_fresh(struct kernel *kernel, const struct options *options)
 		struct bpf_program *program = bpf_object__find_program_by_name(object, programs[i].name);
 		int link = loads[i] ? attach(program, programs[i].cgroup, cgroup_fd) : -EINVAL;
 
+		if (facts.missing[i])
+			continue;
 		if (link < 0) {
 			say("%s cannot be attached: %s", programs[i].name, strerror(-link));
 			if (programs[i].required)
@@ -425,6 +463,7 @@ int kernel_start(struct kernel *kernel, const struct options *options)
 
 	libbpf_set_print(print_libbpf);
 	libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
+	learn_facts();
 	memset(kernel, 0, sizeof(*kernel));
 	kernel->sys_exit_link = -1;
 	if (prepare_pin_dir(kernel, options->pin_dir)) {
@@ -516,6 +555,7 @@ int kernel_probe(void)
 
 	if (cgroup_fd < 0)
 		cgroup_fd = open("/sys/fs/cgroup", O_RDONLY | O_DIRECTORY);
+	learn_facts();
 	libbpf_set_print(print_libbpf);
 	libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
 	for (size_t i = 0; i < PROGRAMS; i++) {
@@ -526,12 +566,12 @@ int kernel_probe(void)
 		struct bpf_program *program;
 		int error = -ENOMEM, link;
 		const char *stage = "open";
+		bool only[PROGRAMS] = {};
 
+		only[i] = true;
 		if (object) {
 			size_maps(object, 4096, true);
-			for (size_t n = 0; n < PROGRAMS; n++)
-				bpf_program__set_autoload(bpf_object__find_program_by_name(object, programs[n].name),
-							  n == i);
+			load_only(object, only);
 			stage = "load";
 			error = bpf_object__load(object);
 			if (!error) {

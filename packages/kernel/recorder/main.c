@@ -21,7 +21,12 @@
 #define MS 1000000ULL
 #define IDLE_TICK_MS 1000        /* nobody watched */
 #define TICK_MS 100
-#define DRAIN_MS 2               /* while records come: what arrives in between costs no wake-up */
+/*
+ * While records come: what arrives in between costs no wake-up. A sixteenth of the ring in one interval is a
+ * flood, which is looked after more often.
+ */
+#define DRAIN_MS 8
+#define FLOOD_MS 1
 #define DEFAULT_RING (64u << 20)
 
 __u64 boottime_ns(void)
@@ -173,11 +178,12 @@ static bool may_stop(int signals)
 static void run(struct kernel *kernel, int epoll, int signals)
 {
 	bool awake = true;
+	int pace = DRAIN_MS;
 	__u64 ticked = 0;
 
 	while (!control_shutdown) {
 		struct epoll_event events[32];
-		int timeout = awake || sessions_ending() ? DRAIN_MS : sessions_count() ? TICK_MS : IDLE_TICK_MS;
+		int timeout = sessions_ending() ? FLOOD_MS : awake ? pace : sessions_count() ? TICK_MS : IDLE_TICK_MS;
 		int n = epoll_wait(epoll, events, 32, timeout);
 		__u64 now;
 
@@ -191,6 +197,7 @@ static void run(struct kernel *kernel, int epoll, int signals)
 			else if (control_owns(tag))
 				control_event(tag, events[i].events);
 		}
+		pace = ring_used() > kernel->ring_size / 16 ? FLOOD_MS : DRAIN_MS;
 		if (ring_drain()) {
 			if (!awake)
 				arm_ring(epoll, kernel->ring_fd, false);

@@ -210,8 +210,12 @@ describe('sessions', { skip }, () => {
     assert.ok(ofType(events, 'attribution').some((event) => event.reason === 'adopted_audit'));
   });
 
-  test('the supervisor shares the audit id and is not of the session', async (t) => {
-    const supervisor = await TestSession.block(host, ['/bin/true', 'the supervisor’s own']);
+  test('the supervisor and its helpers share the audit id and are not of the session', async (t) => {
+    const supervisor = await TestSession.block(host, [
+      '/bin/sh',
+      '-c',
+      '/bin/true the supervisor’s helper; exit 0',
+    ]);
     t.after(() => supervisor.remove());
     if (supervisor.request.auditSessionId === undefined) return t.skip('this host has no audit ids');
     const session = await TestSession.block(host, ['/bin/true', 'the leader’s']);

@@ -26,9 +26,9 @@ const groups: Record<string, Group> = {
     concurrency: cpus().length,
     timeoutMs: 180_000,
   },
-  // Against whole programs: OpenSSH's, and our own commands. Too slow for the fast loop of tools/check.ts.
+  // Against whole programs (OpenSSH's, our own commands, our tools) and under load: too slow for the fast loop.
   interop: {
-    patterns: ['packages/*/src/**/*.interop.test.ts'],
+    patterns: ['packages/*/src/**/*.interop.test.ts', 'tools/**/*.interop.test.ts'],
     concurrency: cpus().length,
     timeoutMs: 180_000,
   },

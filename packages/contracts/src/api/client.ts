@@ -25,7 +25,10 @@ export interface HttpAnswer {
   readonly header: (name: string) => string | undefined;
   /** The whole body, decoded. Used for everything but streams. */
   text(): Promise<string>;
-  /** Lines of a stream as they come. Ends when the peer ends it; rejects when the link breaks. */
+  /**
+   * Lines of a stream as they come. Ends when the peer ends it; rejects when the link breaks. Leaving it early
+   * hangs up: the peer must not go on for nobody.
+   */
   lines(): AsyncIterable<string>;
 }
 

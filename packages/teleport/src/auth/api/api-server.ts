@@ -2,35 +2,46 @@
 // root may open. Owns what is true of every call: who calls, how much, how long, which answer to an error. What a
 // call does is its handler's business; which calls there are, the table's.
 import type { TLSSocket, TlsOptions } from 'node:tls';
-import type { Route } from '@sallyport/contracts/api/route.ts';
 import type { AppError } from '@sallyport/contracts/errors.ts';
-import type { Logger } from 'pino';
 import type { ApiMetrics } from './api-metrics.ts';
+import { endpointsOf, type RouteTable } from './call.ts';
 import type { Caller, Handlers } from './handler.ts';
-import type { Allows } from './rights.ts';
-
-export type RouteTable = Readonly<Record<string, Route>>;
+import { HttpApi } from './http-api.ts';
+import { type HttpListener, listenOnSocket, listenOnTls } from './listener.ts';
+import type { CallerRules } from './rights.ts';
+import type { Rate } from './token-buckets.ts';
 
 export interface ApiServerOptions<Routes extends RouteTable> {
   readonly routes: Routes;
   readonly handlers: Handlers<Routes>;
   readonly listen: TlsListener | SocketListener;
-  /** Of users; hosts and the administrator are decided by the route alone. */
-  readonly allows: Allows;
+  /** The auth service fits. */
+  readonly rules: CallerRules;
   /** Of this product, `1.2.3`: told in every answer, and held against the caller's. */
   readonly version: string;
-  readonly log: Logger;
+  readonly log: ApiLog;
   readonly limits?: Partial<ApiLimits>;
   readonly metrics?: ApiMetrics;
   /** For the audit log: somebody called what they may not, or with a certificate that is not accepted. */
   readonly onRefused?: (refused: RefusedCall) => void;
 }
 
+/** The service log; pino fits. */
+export interface ApiLog {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
 export interface TlsListener {
   readonly host: string;
   /** 0: any free one. */
   readonly port: number;
-  /** Key, certificate and client CAs. TLS 1.3, asking for a client certificate and ending no handshake for the lack of one are the server's doing. */
+  /**
+   * Key, certificate and client CAs. The server itself sees to TLS 1.3, to asking for a client certificate and to
+   * going on without one.
+   */
   readonly tls: TlsOptions;
   /**
    * Asked at every call, not once a connection: expiry and locks bite on connections that live on. Throws
@@ -55,7 +66,7 @@ export interface ApiLimits {
   readonly requestMs: number;
   /** A handler that takes longer is given up (its signal aborts). */
   readonly handlerMs: number;
-  /** A connection without a request on its way. */
+  /** A connection without a call on it. */
   readonly idleMs: number;
   /** A stream whose reader takes nothing for so long is cut. */
   readonly stalledMs: number;
@@ -67,12 +78,19 @@ export interface ApiLimits {
   readonly logInRate: Rate;
 }
 
-export interface Rate {
-  /** At once. */
-  readonly burst: number;
-  /** From then on. */
-  readonly perSecond: number;
-}
+/** A cluster of some thousand hosts, each with a stream and a call now and then. */
+const defaults: ApiLimits = {
+  connections: 20_000,
+  anonymousConnections: 1_000,
+  calls: 2_000,
+  requestMs: 30_000,
+  handlerMs: 60_000,
+  idleMs: 75_000,
+  stalledMs: 60_000,
+  aliveMs: 15_000,
+  anonymousRate: { burst: 200, perSecond: 20 },
+  logInRate: { burst: 30, perSecond: 1 },
+};
 
 export interface RefusedCall {
   /** `POST /v1/tokens`. */
@@ -85,13 +103,34 @@ export interface RefusedCall {
 }
 
 export interface ApiServer {
-  /** The port or the path that it listens on. */
   readonly address: { readonly host: string; readonly port: number } | { readonly socketPath: string };
   /**
-   * New connections are met with this; open ones go on. Keep-alive connections without a call on them are closed, so that
-   * clients come back and see it.
+   * New connections are met with this; calls go on. Connections without a call on them are closed, so that clients
+   * come back and see it.
    */
   replaceTls(tls: TlsOptions): void;
   /** Streams end, calls have `graceMs` (5,000) to; then connections are cut. */
   close(graceMs?: number): Promise<void>;
+}
+
+/** Rejects with AppError when it cannot listen. */
+export async function startApiServer<Routes extends RouteTable>(
+  options: ApiServerOptions<Routes>,
+): Promise<ApiServer> {
+  const limits = { ...defaults, ...options.limits };
+  const { listen } = options;
+  const listener: HttpListener =
+    'tls' in listen ? listenOnTls(listen, limits) : listenOnSocket(listen.socketPath, limits);
+  const api = new HttpApi({ ...options, limits, listener }, endpointsOf(options.routes, options.handlers));
+  await api.ready();
+  const address = await listener.start();
+  return {
+    address,
+    replaceTls: (tls) => listener.replaceTls(tls),
+    async close(graceMs = 5_000) {
+      api.stop();
+      await listener.close(graceMs);
+      await api.close();
+    },
+  };
 }

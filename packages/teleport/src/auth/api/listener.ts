@@ -1,0 +1,164 @@
+// Where calls come in: the TLS port or the socket file. Knows who a connection belongs to; reads no request.
+
+import { constants } from 'node:crypto';
+import { chmod, mkdtemp, rename, rm } from 'node:fs/promises';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer as createTlsServer, type ServerOptions, type Server as TlsServer } from 'node:https';
+import { type AddressInfo, connect, type Socket } from 'node:net';
+import { basename, dirname, join } from 'node:path';
+import type { TLSSocket, TlsOptions } from 'node:tls';
+import { AppError } from '@sallyport/contracts/errors.ts';
+import type { ApiLimits, ApiServer, TlsListener } from './api-server.ts';
+import type { Caller } from './handler.ts';
+
+export interface HttpListener {
+  /** Made when the HTTP layer asks, once. */
+  server(onRequest: RequestListener): Server;
+  start(): Promise<ApiServer['address']>;
+  /** Throws AppError `denied`. */
+  callerOf(socket: Socket, operator: string | undefined): Caller | Promise<Caller>;
+  replaceTls(tls: TlsOptions): void;
+  close(graceMs: number): Promise<void>;
+}
+
+/** ALPN of the API behind a proxy's port, see the proxy's mux. */
+const alpn = ['teleport-auth@', 'http/1.1'];
+
+export function listenOnTls(listen: TlsListener, limits: ApiLimits): HttpListener {
+  let server: TlsServer | undefined;
+  const made = () => server ?? unmade();
+  return {
+    server(onRequest) {
+      server = createTlsServer({ ...httpOptions(limits), ...tlsOptions(listen.tls) }, onRequest);
+      boundAnonymous(server, limits.anonymousConnections);
+      return withLimits(server, limits);
+    },
+    async start() {
+      await listening(made(), { host: listen.host, port: listen.port });
+      const { address, port } = made().address() as AddressInfo;
+      return { host: address, port };
+    },
+    callerOf: (socket) => listen.callerOf(socket as TLSSocket),
+    replaceTls(tls) {
+      made().setSecureContext(tlsOptions(tls));
+      made().closeIdleConnections();
+    },
+    close: (graceMs) => closeServer(made(), graceMs),
+  };
+}
+
+export function listenOnSocket(socketPath: string, limits: ApiLimits): HttpListener {
+  let server: Server | undefined;
+  const made = () => server ?? unmade();
+  return {
+    server: (onRequest) => {
+      server = createServer(httpOptions(limits), onRequest);
+      return withLimits(server, limits);
+    },
+    async start() {
+      await listenPrivately(made(), socketPath);
+      return { socketPath };
+    },
+    callerOf: (_socket, operator) => ({ kind: 'admin', user: operator ?? 'root' }),
+    replaceTls() {},
+    async close(graceMs) {
+      await rm(socketPath, { force: true });
+      await closeServer(made(), graceMs);
+    },
+  };
+}
+
+function tlsOptions(tls: TlsOptions): ServerOptions {
+  return {
+    ALPNProtocols: alpn,
+    handshakeTimeout: 10_000,
+    ...tls,
+    minVersion: 'TLSv1.3',
+    requestCert: true,
+    // Who shows none is `anyone`; who shows a bad one is told why, which a failed handshake could not.
+    rejectUnauthorized: false,
+    // No resumption: a resumed session brings a certificate that nobody checks again.
+    secureOptions: (tls.secureOptions ?? 0) | constants.SSL_OP_NO_TICKET,
+  };
+}
+
+function httpOptions(limits: ApiLimits): ServerOptions {
+  return {
+    headersTimeout: Math.min(limits.requestMs, 15_000),
+    requestTimeout: limits.requestMs,
+    keepAliveTimeout: limits.idleMs,
+    // The two above are looked at so often.
+    connectionsCheckingInterval: Math.min(5_000, limits.requestMs),
+    maxHeaderSize: 16 * 1024,
+    noDelay: true,
+  };
+}
+
+function withLimits<S extends Server>(server: S, limits: ApiLimits): S {
+  server.maxConnections = limits.connections;
+  // Neither reads nor writes: a reader of an answer that stopped reading. Streams have a shorter bound of their own.
+  server.timeout = 2 * Math.max(limits.handlerMs, limits.idleMs);
+  return server;
+}
+
+function boundAnonymous(server: TlsServer, max: number): void {
+  let anonymous = 0;
+  server.on('secureConnection', (socket: TLSSocket) => {
+    if (socket.getPeerX509Certificate() !== undefined) return;
+    if (++anonymous > max) socket.destroy();
+    socket.once('close', () => anonymous--);
+  });
+}
+
+/**
+ * A socket file that nobody else could open, not for a moment: it is bound in a folder of its own, narrowed, and
+ * then moved to its name, where it replaces what a killed daemon left.
+ */
+async function listenPrivately(server: Server, socketPath: string): Promise<void> {
+  if (await answers(socketPath)) {
+    throw new AppError('conflict', 'api.socket_in_use', `Another process serves ${socketPath}.`);
+  }
+  const folder = await mkdtemp(join(dirname(socketPath), '.api-'));
+  try {
+    const bound = join(folder, basename(socketPath));
+    await listening(server, { path: bound });
+    await chmod(bound, 0o600);
+    await rename(bound, socketPath);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function answers(socketPath: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(socketPath);
+    socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+    socket.once('close', () => resolve(false));
+    socket.once('connect', () => socket.destroy());
+  });
+}
+
+function listening(server: Server, where: { host: string; port: number } | { path: string }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (cause) => {
+      const place = 'path' in where ? where.path : `${where.host}:${where.port}`;
+      reject(new AppError('unavailable', 'api.listen', `The API cannot listen on ${place}.`, { cause }));
+    });
+    server.listen({ ...where, backlog: 1024 }, () => {
+      server.removeAllListeners('error');
+      resolve();
+    });
+  });
+}
+
+async function closeServer(server: Server, graceMs: number): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  server.closeIdleConnections();
+  const cut = setTimeout(() => server.closeAllConnections(), graceMs);
+  await closed;
+  clearTimeout(cut);
+}
+
+function unmade(): never {
+  throw new AppError('internal', 'api.no_server', 'The listener was used before its server was made.');
+}

@@ -1,11 +1,13 @@
 // A node in a temporary folder, in this process, and OpenSSH's own `ssh` as its client. For root tests.
 import { type ChildProcess, type ExecFileException, execFile, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { gunzipSync } from 'node:zlib';
 import type { AuditEvent } from '@sallyport/contracts/events/event.ts';
 import { EventStamp } from '../../audit/session-emitter.ts';
 import { Auth } from '../../auth/auth.ts';
@@ -281,6 +283,13 @@ ${this.options.enhancedYaml ?? ''}
     const ran = await this.ssh(command, options);
     const sessions = await this.ended(before + 1);
     return { ran, events: sessions.at(-1) ?? [] };
+  }
+
+  /** What the terminal showed, from the recording. */
+  async recordedOutput(sid: string): Promise<string> {
+    const folder = join(this.dataDir, 'log', this.service?.hostUuid ?? '', 'sessions', 'default');
+    await until('the recording is whole', () => existsSync(join(folder, `${sid}.index`)));
+    return String(gunzipSync(await readFile(join(folder, `${sid}-0.chunks.gz`))));
   }
 
   async stop(): Promise<void> {

@@ -1,0 +1,133 @@
+// `tsh login`: password and second factor for short-lived certificates, kept in ~/.tsh and in the agent.
+import { generateKeyPairSync } from 'node:crypto';
+import { userInfo } from 'node:os';
+import type { UserCertificates } from '@sallyport/contracts/api/auth-routes.ts';
+import type { Ping } from '@sallyport/contracts/api/web-routes.ts';
+import { AppError } from '@sallyport/contracts/errors.ts';
+import { generateEd25519, writePrivateKey } from '../../ca/openssh-private-key.ts';
+import { publicKeyBlob } from '../../ca/public-key.ts';
+import { parseDuration } from '../../config/duration.ts';
+import { notice } from '../output.ts';
+import { addToAgent } from './agent.ts';
+import { trustByPin } from './pin.ts';
+import { type Profile, readProfile, requireProfile, saveProfile } from './profile.ts';
+import { ask } from './prompt.ts';
+import { formatProxyAddress, type ProxyAddress, parseProxyAddress, type Trust } from './proxy-link.ts';
+import { printStatus } from './status.ts';
+import { webClient } from './web-client.ts';
+
+export interface LoginFlags {
+  readonly proxy?: string;
+  readonly user?: string;
+  readonly ttl?: string;
+  readonly caPin?: string;
+  readonly insecure: boolean;
+  readonly addKeysToAgent: string;
+  readonly format: string;
+}
+
+export async function loginAction(flags: LoginFlags): Promise<void> {
+  const known = await readProfile(flags.proxy);
+  const proxy = flags.proxy ?? process.env['TELEPORT_PROXY'] ?? known?.web_proxy_addr;
+  if (proxy === undefined) {
+    throw new AppError(
+      'bad_input',
+      'tsh.no_proxy',
+      'Which proxy? None was named, and there is no earlier log-in.',
+      {
+        hint: 'Say `tsh login --proxy=HOST --user=NAME`.',
+      },
+    );
+  }
+  const address = parseProxyAddress(proxy);
+  const user = flags.user ?? process.env['TELEPORT_USER'] ?? known?.user ?? userInfo().username;
+  const trust = await trustFor(address, flags);
+  const web = webClient(address, trust);
+  const ping = await web.ping();
+  const proof = await prove(ping, user);
+  const sshKey = generateEd25519();
+  const tls = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const issued = await web.logIn({
+    body: {
+      proof,
+      ssh_public_key: publicKeyBlob(sshKey).toString('base64'),
+      tls_public_key: tls.publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+      ttl_ms: ttlOf(flags.ttl),
+    },
+  });
+  const profile = profileOf(address, ping, issued, flags.insecure);
+  const keyText = writePrivateKey(sshKey, issued.user);
+  const certificate = Buffer.from(issued.ssh_certificate, 'base64');
+  await saveProfile(
+    profile,
+    {
+      sshKey: keyText,
+      sshCertificate: certificate,
+      tlsKey: tls.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+      tlsCertificate: issued.tls_certificate,
+      tlsHostCas: issued.trust.tls_host_cas.join('\n'),
+    },
+    publicKeyBlob(sshKey),
+  );
+  if (flags.addKeysToAgent !== 'no') {
+    const problem = await addToAgent(sshKey, certificate, profile);
+    if (problem !== undefined && flags.addKeysToAgent === 'yes')
+      notice(`The key is not in the agent: ${problem}`);
+  }
+  printStatus(await requireProfile(proxy), flags.format);
+}
+
+async function trustFor(address: ProxyAddress, flags: LoginFlags): Promise<Trust> {
+  if (flags.insecure) {
+    notice('WARNING: --insecure: the certificate of the proxy is not checked.');
+    return { clusterCas: '', insecure: true };
+  }
+  if (flags.caPin !== undefined)
+    return { clusterCas: await trustByPin(address, flags.caPin), insecure: false };
+  return { clusterCas: await knownCas(formatProxyAddress(address)), insecure: false };
+}
+
+/** Of an earlier log-in there: the cluster's own authority needs no pin a second time. */
+async function knownCas(proxy: string): Promise<string> {
+  const profile = await readProfile(proxy);
+  if (profile === undefined) return '';
+  const { readKeys } = await import('./profile.ts');
+  return readKeys(profile).then(
+    (keys) => keys.tlsHostCas,
+    () => '',
+  );
+}
+
+async function prove({ auth }: Ping, user: string) {
+  const password = await ask(`Enter password for Teleport user ${user}: `, { hidden: true });
+  if (auth.second_factor === 'off') return { user, password };
+  const otp = await ask('Enter your OTP token: ', { hidden: false });
+  return otp === '' ? { user, password } : { user, password, otp: otp.replace(/\s/g, '') };
+}
+
+function ttlOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  // The documented client takes minutes without a unit.
+  const ms = /^\d+$/.test(text) ? Number(text) * 60_000 : parseDuration(text);
+  if (ms !== undefined && ms >= 60_000) return ms;
+  throw new AppError(
+    'bad_input',
+    'cli.bad_ttl',
+    `--ttl must be a duration of at least 1m, such as 8h, not "${text}".`,
+  );
+}
+
+function profileOf(address: ProxyAddress, ping: Ping, issued: UserCertificates, insecure: boolean): Profile {
+  return {
+    web_proxy_addr: formatProxyAddress(address),
+    ssh_proxy_addr: ping.proxy.ssh.ssh_public_addr ?? ping.proxy.ssh.listen_addr,
+    user: issued.user,
+    cluster: issued.trust.cluster_name,
+    roles: [...issued.roles],
+    logins: [...issued.logins],
+    valid_until: issued.valid_before,
+    tls_routing_enabled: ping.proxy.tls_routing_enabled,
+    insecure,
+    host_cas: [...issued.trust.ssh_host_cas],
+  };
+}

@@ -1,0 +1,99 @@
+// A session joined to this process's own stdin, stdout and terminal.
+import { AppError } from '@sallyport/contracts/errors.ts';
+import type { WindowSize } from '../../ssh-transport/session-channel.ts';
+import type { ClientSession, ExitStatus } from '../../ssh-transport/ssh-client.ts';
+import { notice } from '../output.ts';
+import { EscapeReader } from './escape.ts';
+
+/** TTY_OP_END alone (RFC 4254 section 8): the node's own defaults. */
+const noModes = Buffer.of(0);
+
+export async function runBatch(
+  session: ClientSession,
+  command: string | undefined,
+): Promise<ExitStatus | undefined> {
+  await start(session, command);
+  const output = [copy(session.stdout, process.stdout), copy(session.stderr, process.stderr)];
+  void feed(session);
+  const passOn = (signal: NodeJS.Signals) => session.signal(signal.slice('SIG'.length));
+  process.on('SIGINT', passOn).on('SIGTERM', passOn);
+  try {
+    const status = await session.exited;
+    await Promise.all(output);
+    return status;
+  } finally {
+    process.off('SIGINT', passOn).off('SIGTERM', passOn);
+    // Whoever still types into our stdin must not keep the process alive.
+    process.stdin.destroy();
+  }
+}
+
+export async function runInteractive(
+  session: ClientSession,
+  command: string | undefined,
+): Promise<ExitStatus | undefined> {
+  const granted = await session.pty({
+    term: process.env['TERM'] ?? 'xterm',
+    ...windowSize(),
+    modes: noModes,
+  });
+  if (!granted) throw new AppError('denied', 'tsh.no_pty', 'The node does not give this session a terminal.');
+  await start(session, command);
+  const { stdin, stdout } = process;
+  const resize = () => session.windowChange(windowSize());
+  const terminal = stdin.isTTY === true;
+  if (terminal) stdin.setRawMode(true);
+  stdout.on('resize', resize);
+  const output = [copy(session.stdout, stdout), copy(session.stderr, process.stderr)];
+  const left = Promise.withResolvers<undefined>();
+  void type(session, terminal, () => left.resolve(undefined));
+  try {
+    const status = await Promise.race([session.exited, left.promise]);
+    if (status !== undefined) await Promise.all(output);
+    return status;
+  } finally {
+    stdout.off('resize', resize);
+    if (terminal) stdin.setRawMode(false);
+    stdin.destroy();
+  }
+}
+
+async function start(session: ClientSession, command: string | undefined): Promise<void> {
+  const started = command === undefined ? await session.shell() : await session.exec(command);
+  if (started) return;
+  const what = command === undefined ? 'a shell' : 'the command';
+  throw new AppError('denied', 'tsh.not_started', `The node did not start ${what}.`, {
+    hint: 'The session may not be recordable, or a limit was reached; the audit log of the cluster says why.',
+  });
+}
+
+function windowSize(): WindowSize {
+  const { columns = 80, rows = 24 } = process.stdout;
+  return { cols: columns, rows, xpixel: 0, ypixel: 0 };
+}
+
+/** Waits for whoever reads us: that is how the node learns to slow down. */
+async function copy(from: AsyncIterable<Buffer>, to: NodeJS.WriteStream): Promise<void> {
+  for await (const bytes of from) {
+    if (!to.write(bytes)) await new Promise((drained) => to.once('drain', drained));
+  }
+}
+
+async function feed(session: ClientSession): Promise<void> {
+  for await (const bytes of process.stdin) if (!(await session.stdin.write(bytes))) return;
+  session.eof();
+}
+
+/** What is typed; `~.` at the beginning of a line leaves a session that does not answer any more. */
+async function type(session: ClientSession, terminal: boolean, leave: () => void): Promise<void> {
+  const escapes = new EscapeReader();
+  for await (const bytes of process.stdin as AsyncIterable<Buffer>) {
+    const { pass, leaves } = terminal ? escapes.read(bytes) : { pass: bytes, leaves: false };
+    if (leaves) {
+      notice('\r\nLeft.');
+      return leave();
+    }
+    if (pass.length > 0 && !(await session.stdin.write(pass))) return;
+  }
+  session.eof();
+}

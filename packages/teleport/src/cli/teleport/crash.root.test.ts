@@ -2,6 +2,8 @@
 // has its end.
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { recorderBinary } from '@sallyport/kernel/binaries.ts';
@@ -46,6 +48,49 @@ describe('a node that is killed', { skip }, () => {
         assert.match(String(end?.['interrupted_reason']), /service ended/);
         assert.ok(commandLines(events).includes('/bin/true'));
       }
+    });
+  }
+
+  // From before the first step of an opening to the middle of the flow. A session that had not been announced may
+  // be in the log or not; one that is there is whole, or says that it was not watched.
+  for (let round = 1; round <= 6; round++) {
+    test(`logs every spooled event once after a kill -9 at any moment (${round} of 6)`, async (t) => {
+      const known = new Set((await node.events()).map((event) => event['sid']));
+      const afterMs = Math.round(Math.random() * 900);
+      t.diagnostic(`killed after ${afterMs} ms`);
+      const clients = [busy, busy, 'for i in 1 2 3 4 5; do cat /etc/hostname; done'].map((command) =>
+        node.ssh(command, { login: login.name }),
+      );
+      await delay(afterMs);
+      await node.killChild('SIGKILL');
+      await Promise.all(clients);
+      await node.startChild();
+      const sids = new Set(
+        only(await node.events(), 'session.start').flatMap(({ sid }) => (known.has(sid) ? [] : [sid])),
+      );
+      await until(
+        'every session has its end',
+        async () => {
+          const ended = new Set(only(await node.events(), 'session.end').map(({ sid }) => sid));
+          return [...sids].every((sid) => ended.has(sid));
+        },
+        30_000,
+      );
+      const events = await node.events();
+      for (const sid of sids) {
+        const own = events.filter((event) => event['sid'] === sid);
+        if (own.at(-1)?.['enhanced_recording'] === true) assertWhole(own);
+        else
+          assert.equal(
+            own.some((event) => 'seq' in event),
+            false,
+            'unwatched, and yet with evidence',
+          );
+      }
+      await until('nothing is left in the spool', async () => {
+        const names = await readdir(join(node.dataDir, 'spool'));
+        return names.every((name) => name.startsWith('.'));
+      });
     });
   }
 

@@ -1,0 +1,151 @@
+// Connections out of this host, and what is said when there is none: what was dialled, and why it failed.
+import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
+import { AppError } from '@sallyport/contracts/errors.ts';
+import { formatAddress } from '../config/address.ts';
+import type { Address } from '../config/config.ts';
+
+const connectTimeoutMs = 10_000;
+
+export interface DialOptions {
+  /** From the first packet to a usable connection, TLS included. Default 10 s. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A raw TCP connection. Rejects with AppError `unavailable`. */
+export function dialTcp(address: Address, options: DialOptions = {}): Promise<Socket> {
+  const socket = connectTcp({ host: address.host, port: address.port, noDelay: true });
+  return connected(socket, 'connect', address, options);
+}
+
+/** TLS over TCP. Rejects with AppError `unavailable`, or `denied` when the other end is not who it should be. */
+export function dialTls(
+  address: Address,
+  tls: ConnectionOptions,
+  options: DialOptions = {},
+): Promise<TLSSocket> {
+  const socket = connectTls({
+    ...tls,
+    host: address.host,
+    port: address.port,
+    // RFC 6066 section 3: no addresses in SNI.
+    ...(isIP(address.host) === 0 ? { servername: address.host } : {}),
+  });
+  socket.setNoDelay(true);
+  return connected(socket, 'secureConnect', address, options);
+}
+
+/** The first of several addresses that answers, beginning with another one each time it is asked. */
+export function dialAny(
+  addresses: readonly Address[],
+  dial: (address: Address) => Promise<Duplex> = dialTcp,
+): () => Promise<Duplex> {
+  let turn = 0;
+  return async () => {
+    const begin = turn++;
+    const failures: AppError[] = [];
+    for (const offset of addresses.keys()) {
+      const address = addresses[(begin + offset) % addresses.length];
+      if (address === undefined) break;
+      try {
+        return await dial(address);
+      } catch (error) {
+        failures.push(AppError.from(error));
+      }
+    }
+    throw severalFailed(failures);
+  };
+}
+
+/** One sentence for all that was tried. */
+export function severalFailed(failures: readonly AppError[]): AppError {
+  const [first] = failures;
+  if (first !== undefined && failures.length === 1) return first;
+  const message =
+    first === undefined ? 'There is no address to dial.' : failures.map((f) => f.message).join(' ');
+  return new AppError('unavailable', 'membership.unreachable', message, { cause: first, hint: first?.hint });
+}
+
+function connected<S extends Socket>(
+  socket: S,
+  event: string,
+  address: Address,
+  { timeoutMs = connectTimeoutMs, signal }: DialOptions,
+): Promise<S> {
+  const { promise, resolve, reject } = Promise.withResolvers<S>();
+  const give = (error: unknown) => {
+    settle();
+    socket.destroy();
+    reject(dialError(address, error));
+  };
+  const timer = setTimeout(() => give(new Error(`no answer within ${timeoutMs / 1000} s`)), timeoutMs);
+  const onAbort = () => give(new Error('the attempt was given up'));
+  const onClose = () => give(new Error('the connection was closed'));
+  const settle = () => {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', onAbort);
+    socket.removeListener('error', give).removeListener('close', onClose);
+    // Whoever gets the socket sees its errors as its close.
+    socket.on('error', () => undefined);
+  };
+  socket.once('error', give).once('close', onClose);
+  socket.once(event, () => {
+    settle();
+    resolve(socket);
+  });
+  signal?.addEventListener('abort', onAbort, { once: true });
+  if (signal?.aborted === true) onAbort();
+  return promise;
+}
+
+/** What OpenSSL calls chains that do not lead to an authority we trust. */
+const untrusted = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'CERT_SIGNATURE_FAILURE',
+]);
+
+const reasons: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens there',
+  ECONNRESET: 'the connection was reset',
+  EPIPE: 'the connection was closed',
+  ENOTFOUND: 'the name is not known',
+  EAI_AGAIN: 'no name server answers',
+  ETIMEDOUT: 'no answer',
+  EHOSTUNREACH: 'there is no route to the host',
+  ENETUNREACH: 'there is no route to the network',
+  ENOENT: 'there is no such socket',
+  EACCES: 'this user may not open it',
+  CERT_HAS_EXPIRED: 'its certificate has expired',
+  CERT_NOT_YET_VALID: 'its certificate is not valid yet: compare the clocks',
+  INVALID_PURPOSE: 'its certificate is not one of a server',
+};
+
+export function dialError(target: Address | string, error: unknown): AppError {
+  const where = typeof target === 'string' ? target : formatAddress(target);
+  if (error instanceof AppError && error.kind === 'denied') {
+    const message = `${where} was refused: ${error.message}`;
+    return new AppError('denied', 'membership.wrong_server', message, { cause: error });
+  }
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  if (untrusted.has(code)) {
+    return new AppError(
+      'denied',
+      'membership.wrong_server',
+      `${where} was refused: its certificate is not signed by an authority of this cluster.`,
+      {
+        cause: error,
+        hint: 'Is it the address of this cluster? After a rotation that this host missed, join anew.',
+      },
+    );
+  }
+  const reason = reasons[code] ?? (error instanceof Error ? error.message : 'unknown');
+  return new AppError('unavailable', 'membership.unreachable', `${where} cannot be reached: ${reason}.`, {
+    cause: error,
+  });
+}

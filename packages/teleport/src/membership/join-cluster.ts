@@ -1,0 +1,109 @@
+// Joining: a token for certificates. The token is shown only to a cluster whose authority was checked first.
+import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
+import { type Client, createClient } from '@sallyport/contracts/api/client.ts';
+import type { HostRole } from '@sallyport/contracts/api/route.ts';
+import { AppError } from '@sallyport/contracts/errors.ts';
+import type { HostKeys } from '../ca/host-keys.ts';
+import type { Address } from '../config/config.ts';
+import { Backoff, pause } from './backoff.ts';
+import { type Granted, HostMember } from './host-member.ts';
+import { meetCluster } from './known-authority.ts';
+import type { MembershipLog } from './membership-log.ts';
+import { tlsTransport } from './transport.ts';
+
+/** The caller's version, for the "too old" answer. */
+export const versionHeader = 'x-sallyport-version';
+
+export interface JoinOptions {
+  readonly dataDir: string;
+  readonly keys: HostKeys;
+  readonly hostUuid: string;
+  readonly nodename: string;
+  readonly roles: readonly HostRole[];
+  /** Names and addresses, without ports, this host is dialled by. */
+  readonly principals: readonly string[];
+  /** Auth servers, or the web port of proxies: both answer alike. */
+  readonly addresses: readonly Address[];
+  readonly token: string | undefined;
+  readonly pins: readonly string[];
+  readonly version: string;
+  readonly now: () => Date;
+  readonly log: MembershipLog;
+  /** Ends the waiting for a cluster that does not answer. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * The membership this host has; without one it joins, for as long as nobody answers again and again. Rejects when
+ * the cluster refuses (token, pin), when there is no token, and when the signal aborts.
+ */
+export async function becomeMember(options: JoinOptions): Promise<HostMember> {
+  const existing = await HostMember.open(options);
+  if (existing !== undefined && !needsJoin(existing, options)) return existing;
+  const { token } = options;
+  if (token === undefined) throw noToken(existing, options);
+  const backoff = new Backoff({ firstMs: 1_000, maxMs: 30_000 });
+  for (;;) {
+    try {
+      const granted = await join({ ...options, token });
+      options.log.info({ cluster: granted.trust.cluster_name }, 'joined the cluster');
+      return await HostMember.adopt(options, options.roles, granted);
+    } catch (error) {
+      const failure = AppError.from(error);
+      if (failure.kind !== 'unavailable' || options.signal.aborted) throw failure;
+      const waitMs = backoff.next();
+      options.log.warn({ error: failure.message, waitMs }, 'the cluster cannot be joined yet');
+      if (!(await pause(waitMs, options.signal))) throw failure;
+    }
+  }
+}
+
+/** An expired certificate opens no door, not even that of renewal; nor does it hold a role it was not given. */
+function needsJoin(member: HostMember, { roles, now }: JoinOptions): boolean {
+  return member.life.validBefore <= now() || !roles.every((role) => member.roles.includes(role));
+}
+
+async function join(options: JoinOptions & { readonly token: string }): Promise<Granted> {
+  const trust = await meetCluster(options);
+  const transport = tlsTransport({ addresses: options.addresses, trust: () => trust });
+  try {
+    const client = createClient(authRoutes, transport, { [versionHeader]: options.version });
+    return await ask(client, options);
+  } finally {
+    transport.close();
+  }
+}
+
+async function ask(
+  client: Client<typeof authRoutes>,
+  options: JoinOptions & { readonly token: string },
+): Promise<Granted> {
+  const { keys, signal } = options;
+  const { nonce } = await client.joinChallenge(undefined, { signal });
+  const signature = await keys.ssh.signer.sign(Buffer.from(nonce, 'base64'));
+  const body = {
+    token: options.token,
+    nonce,
+    signature: signature.toString('base64'),
+    host_uuid: options.hostUuid,
+    nodename: options.nodename,
+    roles: [...options.roles],
+    ssh_public_key: keys.ssh.publicKey.toString('base64'),
+    tls_public_key: keys.tls.publicKeyPem,
+    principals: [...options.principals],
+    version: options.version,
+  };
+  return client.join({ body }, { signal });
+}
+
+function noToken(existing: HostMember | undefined, { roles, now }: JoinOptions): AppError {
+  const why =
+    existing === undefined
+      ? 'This host has not joined the cluster yet, and there is no join token.'
+      : existing.life.validBefore <= now()
+        ? `This host's certificates expired at ${existing.life.validBefore.toISOString()}, and there is no join token.`
+        : `This host joined as ${existing.roles.join(', ')}, now it is to be ${roles.join(', ')}, and there is no join token.`;
+  return new AppError('bad_input', 'membership.no_token', why, {
+    hint: 'Make one with `tctl nodes add --roles=…`, and give it as --token or in join_params.',
+  });
+}

@@ -1,11 +1,14 @@
 /**
- * `make bench`: what a recorded session costs (P1–P4). The same binary runs outside of any session with
- * nothing loaded (none), in a recorded session with every kind on (recorded), beside a live recorded session
- * (bystander) and under strace, in alternating order, and the medians are compared within one run.
+ * `make bench`: what a recorded session costs (P1–P4), and what it loses in a flood (P6). The same binary runs
+ * outside of any session with nothing loaded (none), in a recorded session with every kind on (recorded), beside
+ * a live recorded session (bystander) and under strace. A round is none, recorded, bystander, bystander,
+ * recorded, none; every second round has the middle two swapped. A machine drifts by more than what is measured,
+ * so that ratios are taken within a round. BENCH_ROUNDS sets how many.
  * Prints as it goes and writes docs/reference/benchmarks.md. It never fails for a slow figure.
  */
-import { spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -15,6 +18,7 @@ import { benchmarksPage } from './page.ts';
 export type Setting = 'none' | 'recorded' | 'bystander' | 'strace';
 export type Operation = 'exec' | 'open' | 'connect' | 'getppid';
 export interface Sample {
+  readonly round: number;
   readonly setting: Setting;
   readonly op: Operation;
   readonly median_ns: number;
@@ -22,7 +26,7 @@ export interface Sample {
 }
 
 const rounds = Number(process.env['BENCH_ROUNDS'] ?? 10);
-const counts: Record<Operation, number> = { exec: 300, open: 20_000, connect: 2_000, getppid: 500_000 };
+const counts: Record<Operation, number> = { exec: 300, open: 20_000, connect: 1_500, getppid: 300_000 };
 const operations = Object.keys(counts) as Operation[];
 const workload = join(repository, '.build', 'workload');
 const role = `kind: role
@@ -47,95 +51,154 @@ function compile(): void {
 
 const commandLine = (op: Operation, port: number) => [workload, op, String(counts[op]), String(port)];
 
-function parse(setting: Setting, stdout: string): Sample[] {
+function parse(round: number, setting: Setting, stdout: string): Sample[] {
   return stdout
     .split('\n')
     .filter((line) => line.startsWith('{'))
-    .map((line) => ({ setting, ...(JSON.parse(line) as Omit<Sample, 'setting'>) }));
+    .map((line) => ({
+      round,
+      setting,
+      ...(JSON.parse(line) as Pick<Sample, 'op' | 'median_ns' | 'p99_ns'>),
+    }));
 }
 
 /** Every operation once, in a shell so that all settings start alike. */
 const everything = (port: number) => operations.map((op) => commandLine(op, port).join(' ')).join('; ');
 
-async function plain(setting: Setting, port: number): Promise<Sample[]> {
-  return parse(setting, (await run('sh', ['-c', everything(port)], { timeoutMs: 120_000 })).stdout);
+async function plain(round: number, setting: Setting, port: number): Promise<Sample[]> {
+  const { stdout } = await run('sh', ['-c', everything(port)], { timeoutMs: 120_000 });
+  return parse(round, setting, stdout);
 }
 
-/** strace slows opens some sixty-fold: a tenth of the work is enough to see it. */
-async function underStrace(port: number): Promise<Sample[]> {
+/** strace slows opens some sixty-fold: a part of the work is enough to see it. */
+async function underStrace(round: number, port: number): Promise<Sample[]> {
   const lines = operations
     .map((op) => `${workload} ${op} ${Math.max(100, counts[op] / 20)} ${port}`)
     .join('; ');
   const traced = 'trace=execve,openat,open,connect';
   const args = ['-f', '--seccomp-bpf', '-e', traced, '-o', '/dev/null', 'sh', '-c', lines];
-  return parse('strace', (await run('strace', args, { timeoutMs: 180_000 })).stdout);
+  return parse(round, 'strace', (await run('strace', args, { timeoutMs: 180_000 })).stdout);
 }
 
-async function withCluster(
-  port: number,
-  forward: boolean,
-): Promise<{ samples: Sample[]; lost: number; records: number }> {
+interface Totals {
+  readonly emitted: number;
+  readonly lost: number;
+}
+
+/** Only whole lines: the last one may still be on its way into the file. */
+function sessionEnds(cluster: OneHost): Record<string, Totals>[] {
+  return readFileSync(cluster.eventsLog, 'utf8')
+    .split('\n')
+    .slice(0, -1)
+    .filter((line) => line.includes('"event":"session.end"'))
+    .map((line) => JSON.parse(line)['enhanced_totals'] ?? {});
+}
+
+/** Over all kinds, of the sessions that ended; waits until `count` of them have. */
+async function totalsOf(cluster: OneHost, count: number): Promise<Totals> {
+  const ends = await until(
+    `${count} session.end`,
+    () => {
+      const found = sessionEnds(cluster);
+      return found.length >= count && found;
+    },
+    60_000,
+  );
+  const kinds = ends.flatMap((totals) => Object.values(totals));
+  return {
+    emitted: kinds.reduce((sum, kind) => sum + kind.emitted, 0),
+    lost: kinds.reduce((sum, kind) => sum + kind.lost, 0),
+  };
+}
+
+async function startCluster(): Promise<OneHost> {
   const cluster = await OneHost.start();
+  const rolePath = join(cluster.folder, 'bench-role.yaml');
+  writeFileSync(rolePath, role);
+  const created = await cluster.tctl('create', '-f', rolePath);
+  if (created.status !== 0) throw new Error(`tctl create: ${created.stderr}`);
+  await cluster.identity('bench', ['root'], ['bench']);
+  return cluster;
+}
+
+async function withCluster(round: number, port: number): Promise<Totals & { samples: Sample[] }> {
+  const cluster = await startCluster();
   try {
-    const rolePath = join(cluster.folder, 'bench-role.yaml');
-    writeFileSync(rolePath, role);
-    const created = await cluster.tctl('create', '-f', rolePath);
-    if (created.status !== 0) throw new Error(`tctl create: ${created.stderr}`);
-    await cluster.identity('bench', ['root'], ['bench']);
-    const recorded = async () =>
-      parse('recorded', (await cluster.ssh('bench', everything(port), { timeoutMs: 180_000 })).stdout);
-    const bystander = async () => {
-      const live = spawn('ssh', [...(await cluster.sshArgs('bench')), 'echo in; sleep 60'], {
-        stdio: ['ignore', 'pipe', 'ignore'],
-      });
-      await new Promise((done) => live.stdout.once('data', done));
-      const samples = await plain('bystander', port);
-      live.kill();
-      return samples;
-    };
-    const order = forward ? [recorded, bystander] : [bystander, recorded];
     const samples: Sample[] = [];
-    for (const block of order) samples.push(...(await block()));
-    const ends = await until('both session.end', async () => {
-      const found = (await cluster.events()).filter((event) => event.event === 'session.end');
-      return found.length >= 1 && found;
-    });
-    const totals = ends.flatMap((end) =>
-      Object.values((end['enhanced_totals'] ?? {}) as Record<string, { emitted: number; lost: number }>),
-    );
-    return {
-      samples,
-      lost: totals.reduce((sum, kind) => sum + kind.lost, 0),
-      records: totals.reduce((sum, kind) => sum + kind.emitted, 0),
+    const recorded = async () => {
+      const { stdout } = await cluster.ssh('bench', everything(port), { timeoutMs: 180_000 });
+      samples.push(...parse(round, 'recorded', stdout));
     };
+    const bystander = async () => {
+      const live = spawn('ssh', [...(await cluster.sshArgs('bench')), 'echo in; exec cat'], {
+        stdio: ['pipe', 'pipe', 'ignore'],
+      });
+      await once(live.stdout, 'data');
+      samples.push(...(await plain(round, 'bystander', port)));
+      live.stdin.end();
+      await once(live, 'exit');
+    };
+    const [outer, inner] = round % 2 === 1 ? [recorded, bystander] : [bystander, recorded];
+    for (const block of [outer, inner, inner, outer]) await block();
+    return { samples, ...(await totalsOf(cluster, 4)) };
   } finally {
     await cluster.stop();
   }
 }
 
+const floodOpens = 100_000;
+
+/** Opens as fast as every CPU can, in one session. */
+async function flood(): Promise<Totals & { seconds: number }> {
+  const cluster = await startCluster();
+  try {
+    const one = `${workload} open ${floodOpens} >/dev/null`;
+    const all = cpus().map(() => `${one} &`);
+    const { stdout } = await cluster.ssh('bench', `date +%s.%N; ${all.join(' ')} wait; date +%s.%N`, {
+      timeoutMs: 120_000,
+    });
+    const [began, ended] = stdout.trim().split('\n').map(Number);
+    return { seconds: (ended ?? Number.NaN) - (began ?? Number.NaN), ...(await totalsOf(cluster, 1)) };
+  } finally {
+    await cluster.stop();
+  }
+}
+
+/** Copies of our programs that others attached before: they tax every setting, *none* too. */
+function foreignPrograms(): number {
+  try {
+    const programs = JSON.parse(execFileSync('bpftool', ['-j', 'prog', 'show'], { encoding: 'utf8' }));
+    return programs.filter((each: { name?: string }) => each.name === 'on_exec').length;
+  } catch {
+    return 0;
+  }
+}
+
 compile();
+const foreign = foreignPrograms();
 const server = spawn(workload, ['listen'], { stdio: ['ignore', 'pipe', 'inherit'] });
-const port = Number(String(await new Promise((done) => server.stdout.once('data', done))).trim());
+const port = Number(String((await once(server.stdout, 'data'))[0]).trim());
 const samples: Sample[] = [];
 let lost = 0;
 let records = 0;
+let flooded: Awaited<ReturnType<typeof flood>>;
 try {
   for (let round = 1; round <= rounds; round++) {
-    const forward = round % 2 === 1;
     process.stderr.write(`round ${round} of ${rounds}\n`);
-    if (forward) samples.push(...(await plain('none', port)));
-    const cluster = await withCluster(port, forward);
+    samples.push(...(await plain(round, 'none', port)));
+    const cluster = await withCluster(round, port);
     samples.push(...cluster.samples);
     lost += cluster.lost;
-    records += cluster.records;
-    if (!forward) samples.push(...(await plain('none', port)));
-    if (round <= 3) samples.push(...(await underStrace(port)));
+    records += cluster.emitted;
+    samples.push(...(await plain(round, 'none', port)));
+    if (round <= 3) samples.push(...(await underStrace(round, port)));
   }
+  flooded = await flood();
 } finally {
   server.kill();
 }
 
 const machine = `${cpus().length} × ${cpus()[0]?.model ?? 'unknown CPU'}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.version}`;
-const page = benchmarksPage({ machine, rounds, samples, lost, records, counts });
+const page = benchmarksPage({ machine, rounds, samples, lost, records, foreign, flooded });
 writeFileSync(join(repository, 'docs/reference/benchmarks.md'), page);
 process.stdout.write(`${page}\n`);

@@ -1,0 +1,197 @@
+// The auth service, joined from its parts.
+import type { LogInProof } from '@sallyport/contracts/api/auth-routes.ts';
+import { AppError } from '@sallyport/contracts/errors.ts';
+import type { Authorities } from '../ca/authorities.ts';
+import type { CallContext } from './api/handler.ts';
+import type { AuditSink, AuthHandlers, AuthLog, AuthService, AuthSettings } from './auth-service.ts';
+import { openChallenges } from './credentials/challenge.ts';
+import { Invites } from './credentials/invites.ts';
+import { LogIn } from './credentials/log-in.ts';
+import { Directory } from './directory.ts';
+import { inviteUrl } from './invite-url.ts';
+import { Joining } from './join/join.ts';
+import { Tokens } from './join/tokens.ts';
+import { Journal } from './journal.ts';
+import { actorOf, type Parts } from './parts.ts';
+import { Presence } from './presence.ts';
+import { ResourceService } from './resource-service.ts';
+import { watchResources } from './resource-watch.ts';
+import type { Store } from './store/store.ts';
+import { makeUserCertificates } from './user-certificates.ts';
+
+export interface CreateAuthServiceOptions {
+  /** Stays the caller's: closed after the service. */
+  readonly store: Store;
+  readonly authorities: Authorities;
+  readonly audit: AuditSink;
+  readonly settings: AuthSettings;
+  /** Of this product, `1.2.3`. */
+  readonly version: string;
+  readonly log: AuthLog;
+  readonly now?: () => Date;
+}
+
+export async function createAuthService(options: CreateAuthServiceOptions): Promise<AuthService> {
+  const { store, audit, settings, log } = options;
+  if (settings.secondFactor === 'webauthn' && settings.webauthnRpId === undefined) {
+    throw new AppError(
+      'bad_input',
+      'auth.no_rp_id',
+      'second_factor is webauthn, but webauthn.rp_id is not set.',
+      {
+        hint: 'Set auth_service.authentication.webauthn.rp_id to the domain people reach the proxy by.',
+      },
+    );
+  }
+  const now = options.now ?? (() => new Date());
+  const journal = await Journal.open({ store, audit, log });
+  const parts: Parts = {
+    store,
+    journal,
+    directory: new Directory(store, now),
+    challenges: await openChallenges(store, now),
+    authorities: options.authorities,
+    settings,
+    version: options.version,
+    log,
+    now,
+  };
+  const tokens = new Tokens(parts);
+  const joining = new Joining(parts, tokens);
+  return {
+    handlers: handlersOf(parts, tokens, joining),
+    permits: (caller, resource, verb) => parts.directory.permits(caller, resource, verb),
+    admits: (caller) => parts.directory.admits(caller),
+    async enrolLocalHost(host) {
+      const made = await joining.enrol(host);
+      return {
+        sshCertificate: Buffer.from(made.ssh_certificate, 'base64'),
+        tlsCertificate: made.tls_certificate,
+        validBefore: new Date(made.valid_before),
+      };
+    },
+    close: () => journal.close(),
+  };
+}
+
+/** One entry a route: what arrives → the part whose business it is. */
+function handlersOf(parts: Parts, tokens: Tokens, joining: Joining): AuthHandlers {
+  const invites = new Invites(parts);
+  const presence = new Presence(parts);
+  const logIn = new LogIn(parts);
+  const resources = new ResourceService(parts, { tokens, invites, presence });
+  const admitted = async ({ caller }: CallContext) => {
+    const verdict = await parts.directory.admits(caller);
+    if (!verdict.ok) throw new AppError('denied', 'auth.not_admitted', `Not allowed: ${verdict.reason}.`);
+  };
+  return {
+    ping: async () => statusOf(parts),
+    trust: async () => parts.authorities.trust(),
+
+    joinChallenge: async () => ({ nonce: joining.challenge().toString('base64') }),
+    join: ({ body }, { remoteAddress }) => joining.join(body, remoteAddress),
+    async renewHost({ body }, context) {
+      await admitted(context);
+      return joining.renew(hostOf(context).hostUuid, body);
+    },
+    async heartbeat({ params, body }, context) {
+      await admitted(context);
+      return presence.heartbeat(params.kind, body, hostOf(context));
+    },
+    async *watch({ query }, context) {
+      await admitted(context);
+      yield* watchResources(parts, resources, query.kinds, context);
+    },
+
+    async mfaChallenge({ body }, context) {
+      await admitted(context);
+      return logIn.challenge(body.user);
+    },
+    async logIn({ body }, context) {
+      await admitted(context);
+      return logIn.logIn({
+        proof: body.proof as LogInProof,
+        sshPublicKey: Buffer.from(body.ssh_public_key, 'base64'),
+        tlsPublicKey: body.tls_public_key,
+        ttlMs: body.ttl_ms,
+        remoteAddr: body.remote_addr,
+        userAgent: body.user_agent,
+      });
+    },
+    async createInvite({ params, body }, context) {
+      await admitted(context);
+      const { token, expires } = await invites.create(params.name, body.purpose, body.ttl_ms);
+      const url = await inviteUrl(parts, body.purpose, token);
+      return { token, url, expires: expires.toISOString() };
+    },
+    async readInvite({ body }, context) {
+      await admitted(context);
+      return invites.read(body.token, body.remote_addr);
+    },
+    async redeemInvite({ body }, context) {
+      await admitted(context);
+      return { user: await invites.redeem(body) };
+    },
+    async issueCertificates({ params, body }, context) {
+      await admitted(context);
+      const { certificates, capped, event } = await makeUserCertificates(parts, {
+        account: await parts.directory.account(params.name),
+        sshPublicKey: Buffer.from(body.ssh_public_key, 'base64'),
+        tlsPublicKey: body.tls_public_key,
+        ttlMs: body.ttl_ms,
+        actor: actorOf(context.caller),
+      });
+      await parts.journal.commitTold([], [event]);
+      return { ...certificates, capped };
+    },
+
+    async listResources({ params, query }, context) {
+      await admitted(context);
+      return { resources: [...(await resources.list(params.kind, query.secrets === true, context.caller))] };
+    },
+    async getResource({ params, query }, context) {
+      await admitted(context);
+      return resources.get(params.kind, params.name, query.secrets === true, context.caller);
+    },
+    async putResource({ params, query, body }, context) {
+      await admitted(context);
+      if (body.kind !== params.kind || body.metadata.name !== params.name)
+        throw new AppError('bad_input', 'auth.bad_resource', 'The document is not the one the path names.');
+      return resources.put(body, query.mode, context.caller);
+    },
+    async deleteResource({ params }, context) {
+      await admitted(context);
+      return { deleted: await resources.delete(params.kind, params.name, context.caller) };
+    },
+    async createToken({ body }, context) {
+      await admitted(context);
+      return { ...(await tokens.create(body, context.caller)), ca_pins: parts.authorities.pins() };
+    },
+    async rotate({ body }, context) {
+      await admitted(context);
+      return { phases: await parts.authorities.rotate(body.type, body.phase) };
+    },
+  };
+}
+
+function hostOf({ caller }: CallContext) {
+  if (caller.kind === 'host') return caller;
+  throw new AppError('denied', 'auth.not_a_host', 'Only a host of the cluster may do this.');
+}
+
+function statusOf({ settings, version, authorities }: Parts) {
+  const [major = '0'] = version.split('.');
+  return {
+    cluster_name: settings.clusterName,
+    version,
+    // Clients up to one major version behind are served.
+    min_client_version: `${Math.max(0, Number(major) - 1)}.0.0`,
+    ca_pins: authorities.pins(),
+    auth: {
+      type: settings.type,
+      second_factor: settings.secondFactor,
+      ...(settings.webauthnRpId === undefined ? {} : { webauthn_rp_id: settings.webauthnRpId }),
+    },
+    session_recording: settings.sessionRecording,
+  };
+}

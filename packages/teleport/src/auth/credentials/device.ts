@@ -1,0 +1,60 @@
+// What a user proves themselves with, as it is stored: `credential/<user>`.
+import type { Item, Store, Write } from '../store/store.ts';
+
+export interface TotpDevice {
+  readonly type: 'totp';
+  readonly id: string;
+  readonly name: string;
+  /** Base32. */
+  readonly secret: string;
+  /** The last time step that was used: it, and what is before it, is used up. */
+  readonly lastStep: number;
+}
+
+export interface WebauthnDevice {
+  readonly type: 'webauthn';
+  readonly id: string;
+  readonly name: string;
+  /** Base64url, as all that follow. */
+  readonly credentialId: string;
+  /** COSE. */
+  readonly publicKey: string;
+  /** How often the authenticator says it was used; 0 where it does not count. */
+  readonly counter: number;
+  readonly transports?: readonly string[] | undefined;
+}
+
+export type Device = TotpDevice | WebauthnDevice;
+
+export interface Credential {
+  /** PHC string. */
+  readonly password?: string | undefined;
+  readonly devices: readonly Device[];
+}
+
+export const credentialPrefix = 'credential/';
+const nothing: Credential = { devices: [] };
+
+export interface StoredCredential extends Credential {
+  /** `undefined`: there is none yet. */
+  readonly revision: string | undefined;
+}
+
+export async function readCredential(store: Store, user: string): Promise<StoredCredential> {
+  return parseCredential(await store.get(credentialPrefix + user));
+}
+
+export function parseCredential(item: Item | undefined): StoredCredential {
+  const credential = item === undefined ? nothing : (JSON.parse(item.value) as Credential);
+  return { ...credential, revision: item?.revision };
+}
+
+export function putCredential(user: string, credential: Credential, expect?: Write['expect']): Write {
+  const { password, devices } = credential;
+  return {
+    type: 'put',
+    key: credentialPrefix + user,
+    value: JSON.stringify({ password, devices }),
+    ...(expect === undefined ? {} : { expect }),
+  };
+}

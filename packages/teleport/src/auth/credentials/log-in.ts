@@ -1,0 +1,186 @@
+// Log-in: password and second factor for certificates. Whoever fails learns that something was wrong, not what;
+// the audit log learns both.
+import type { LogInProof, UserCertificates } from '@sallyport/contracts/api/auth-routes.ts';
+import { AppError } from '@sallyport/contracts/errors.ts';
+import type { EventDraft } from '@sallyport/contracts/events/event.ts';
+import type { Account } from '../directory.ts';
+import { lockOn, lockReason } from '../lock.ts';
+import type { Parts } from '../parts.ts';
+import type { Write } from '../store/store.ts';
+import { makeUserCertificates } from '../user-certificates.ts';
+import { Attempts } from './attempts.ts';
+import { type Device, putCredential, readCredential } from './device.ts';
+import { checkPassword } from './password.ts';
+import { checkSecondFactor, offersOtp, offersWebauthn } from './second-factor.ts';
+import { Turns } from './turns.ts';
+import { logInOptions, type RelyingParty } from './webauthn.ts';
+
+export interface LogInRequest {
+  readonly proof: LogInProof;
+  readonly sshPublicKey: Buffer;
+  readonly tlsPublicKey: string;
+  readonly ttlMs: number | undefined;
+  readonly remoteAddr: string;
+  readonly userAgent: string | undefined;
+}
+
+interface Proven {
+  readonly account: Account;
+  readonly device: Device | undefined;
+  readonly writes: readonly Write[];
+}
+
+export class LogIn {
+  readonly #parts: Parts;
+  readonly #attempts: Attempts;
+  readonly #turns = new Turns(8);
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    this.#attempts = new Attempts(parts.store, parts.now);
+  }
+
+  /** The same for every name, whether somebody has it or not. */
+  async challenge(user: string): Promise<{ webauthn?: Record<string, unknown>; otp: boolean }> {
+    const { settings, store, challenges } = this.#parts;
+    const mode = settings.secondFactor;
+    const party = relyingParty(this.#parts);
+    const otp = offersOtp(mode);
+    if (party === undefined || !offersWebauthn(mode, party)) return { otp };
+    const { devices } = await readCredential(store, user);
+    return { otp, webauthn: await logInOptions(party, user, devices, challenges) };
+  }
+
+  /** One at a time for each user: so no flood of guesses gets past the count of failures. */
+  logIn(request: LogInRequest): Promise<UserCertificates> {
+    return this.#turns.take(request.proof.user, () => this.#logIn(request));
+  }
+
+  async #logIn(request: LogInRequest): Promise<UserCertificates> {
+    const { user } = request.proof;
+    await this.#attempts.admit(user, request.remoteAddr).catch(async (error: unknown) => {
+      throw await this.#refused(request, AppError.from(error).message, AppError.from(error));
+    });
+    const proven = await this.#prove(request.proof);
+    if (typeof proven === 'string') {
+      const locked = await this.#attempts.failed(user, request.remoteAddr);
+      const reason = locked ? `${proven}; locked after too many failures` : proven;
+      throw await this.#refused(request, reason, wrong());
+    }
+    const { account, device } = proven;
+    const lock = lockOn(
+      { user, roles: account.user.roles, mfaDevice: device?.id },
+      await this.#parts.directory.locks(),
+      this.#parts.now(),
+    );
+    if (lock !== undefined) {
+      const reason = lockReason(lock);
+      throw await this.#refused(request, reason, new AppError('denied', 'auth.locked', `${reason}.`));
+    }
+    return this.#admit(request, proven);
+  }
+
+  /** Proof → what it proves, or why it does not. Does the same work for users who do not exist. */
+  async #prove(proof: LogInProof): Promise<Proven | string> {
+    const { store, directory, settings, challenges, now } = this.#parts;
+    const account = await directory
+      .account(proof.user)
+      .catch((error: unknown) => AppError.from(error).message);
+    const credential = await readCredential(store, proof.user);
+    const known = typeof account === 'string' ? undefined : credential.password;
+    const password = await checkPassword(known, proof.password ?? '');
+    const factor = await checkSecondFactor({
+      mode: settings.secondFactor,
+      party: relyingParty(this.#parts),
+      user: proof.user,
+      devices: credential.devices,
+      proof,
+      challenges,
+      now: now(),
+    });
+    if (typeof account === 'string') return account;
+    if (credential.password === undefined) return 'the user has not set a password yet';
+    if (!password) return 'the password is wrong';
+    if (!factor.ok) return factor.reason;
+    const { devices, device } = factor.value;
+    const expect = { revision: credential.revision ?? '' };
+    // What was used up is written together with the log-in: of two that use the same code, one finds a conflict.
+    const writes =
+      device === undefined
+        ? []
+        : [...factor.value.writes, putCredential(proof.user, { ...credential, devices }, expect)];
+    return { account, device, writes };
+  }
+
+  async #admit(request: LogInRequest, { account, device, writes }: Proven): Promise<UserCertificates> {
+    const { user } = request.proof;
+    const actor = { user, user_kind: 1 as const };
+    const order = { account, actor, ...request };
+    const { certificates, event } = await makeUserCertificates(this.#parts, order).catch(
+      async (error: unknown) => {
+        throw await this.#refused(request, AppError.from(error).message, AppError.from(error));
+      },
+    );
+    const told: EventDraft = {
+      event: 'user.login',
+      code: 'T1000I',
+      ...actor,
+      ...circumstances(request),
+      success: true,
+      user_roles: [...account.user.roles],
+      ...(device === undefined
+        ? {}
+        : { mfa_device: { mfa_device_name: device.name, mfa_device_uuid: device.id } }),
+    };
+    try {
+      await this.#parts.journal.commitTold(writes, [told, event]);
+    } catch (error) {
+      if (AppError.from(error).kind !== 'conflict') throw error;
+      await this.#attempts.failed(user, request.remoteAddr);
+      throw await this.#refused(request, 'the second factor was used before', wrong());
+    }
+    await this.#attempts.succeeded(user);
+    const { tls_certificate } = certificates;
+    if (tls_certificate === undefined)
+      throw new AppError('internal', 'auth.no_tls', 'A certificate is missing.');
+    return { ...certificates, tls_certificate };
+  }
+
+  /** Tells the log; resolves to what to throw. A log that is away changes nothing about the refusal. */
+  async #refused(request: LogInRequest, reason: string, error: AppError): Promise<AppError> {
+    const draft: EventDraft = {
+      event: 'user.login',
+      code: 'T1000W',
+      user: request.proof.user,
+      user_kind: 1,
+      ...circumstances(request),
+      success: false,
+      error: reason,
+    };
+    await this.#parts.journal.commit([], [draft]).catch((cause: unknown) => {
+      this.#parts.log.warn(
+        { error: AppError.from(cause).message },
+        'a failed log-in is not in the audit log',
+      );
+    });
+    return error;
+  }
+}
+
+function circumstances({ remoteAddr, userAgent }: LogInRequest) {
+  return {
+    method: 'local',
+    ...(remoteAddr === '' ? {} : { 'addr.remote': remoteAddr }),
+    ...(userAgent === undefined ? {} : { user_agent: userAgent }),
+  };
+}
+
+export function relyingParty({ settings }: Parts): RelyingParty | undefined {
+  return settings.webauthnRpId === undefined
+    ? undefined
+    : { id: settings.webauthnRpId, name: settings.clusterName };
+}
+
+function wrong(): AppError {
+  return new AppError('denied', 'auth.wrong_credentials', 'User name, password or second factor is wrong.');
+}

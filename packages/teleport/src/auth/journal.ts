@@ -1,0 +1,156 @@
+// Changes of the store together with the events that tell of them. A change and its events are one commit: the
+// events wait in the store (`outbox/…`) until they are in the audit log, so a process that dies between the two
+// loses neither. What a dead process left is told when the next one opens.
+import { randomUUID } from 'node:crypto';
+import { AppError } from '@sallyport/contracts/errors.ts';
+import {
+  type AuditEvent,
+  type EventDraft,
+  parseEvent,
+  serialize,
+} from '@sallyport/contracts/events/event.ts';
+import type { AuditSink, AuthLog } from './auth-service.ts';
+import type { Item, Store, Write } from './store/store.ts';
+
+export interface JournalOptions {
+  readonly store: Store;
+  readonly audit: AuditSink;
+  readonly log: AuthLog;
+  /** After the audit log refused, ms. */
+  readonly retryMs?: number;
+}
+
+interface Waiting {
+  readonly key: string;
+  readonly event: AuditEvent;
+}
+
+const prefix = 'outbox/';
+/** Events that may wait while the audit log cannot be written. With more, nothing is changed any more. */
+const maxWaiting = 1_000;
+/** Clocks may step back a little between a crash and the restart. */
+const clockSlackMs = 3600_000;
+
+export class Journal {
+  readonly #options: JournalOptions;
+  readonly #writer = randomUUID();
+  #count = 0;
+  #waiting: Waiting[] = [];
+  #draining: Promise<AppError | undefined> | undefined;
+  #forgetting: Promise<void> | undefined;
+  #retry: NodeJS.Timeout | undefined;
+
+  private constructor(options: JournalOptions) {
+    this.#options = options;
+  }
+
+  /** Tells first what a process before this one could not. */
+  static async open(options: JournalOptions): Promise<Journal> {
+    const journal = new Journal(options);
+    await journal.#recover();
+    return journal;
+  }
+
+  /**
+   * Makes the writes and tells of them. Once the writes stand the caller is told so, even when the audit log is
+   * away: the events are in the store and follow. Resolves to what was put.
+   */
+  async commit(writes: readonly Write[], drafts: readonly EventDraft[]): Promise<readonly Item[]> {
+    const { items } = await this.#commit(writes, drafts);
+    return items;
+  }
+
+  /** As `commit`, but rejects unless the events are in the audit log: for what is handed out only once it is told. */
+  async commitTold(writes: readonly Write[], drafts: readonly EventDraft[]): Promise<readonly Item[]> {
+    const { items, untold } = await this.#commit(writes, drafts);
+    if (untold === undefined) return items;
+    const names = drafts.map(({ event }) => event).join(', ');
+    throw new AppError(
+      untold.kind,
+      'auth.not_audited',
+      `${names} could not be written to the audit log: ${untold.message}`,
+      { cause: untold, hint: untold.hint },
+    );
+  }
+
+  /** What waits is tried once more. */
+  async close(): Promise<void> {
+    await this.#draining;
+    if (this.#waiting.length > 0) await this.#drain();
+    await this.#forgetting;
+    clearTimeout(this.#retry);
+  }
+
+  async #commit(writes: readonly Write[], drafts: readonly EventDraft[]) {
+    if (this.#waiting.length + drafts.length > maxWaiting) {
+      throw new AppError('unavailable', 'auth.not_audited', 'The audit log cannot be written.', {
+        hint: `${this.#waiting.length} events wait for it; until they are written nothing can be changed.`,
+      });
+    }
+    const rows = drafts.map((draft) => {
+      // Padded: the rows of a writer come back in the order they were written.
+      const key = `${prefix}${this.#writer}/${String(this.#count++).padStart(12, '0')}`;
+      return { key, event: this.#options.audit.stamp(draft) };
+    });
+    const outbox = rows.map(({ key, event }): Write => ({ type: 'put', key, value: serialize(event) }));
+    const items = await this.#options.store.commit([...writes, ...outbox]);
+    this.#waiting.push(...rows);
+    const untold = rows.length === 0 ? undefined : await this.#told(rows.at(-1));
+    return { items: items.slice(0, items.length - rows.length), untold };
+  }
+
+  /** Waits until this row went through, or an attempt that had it failed. */
+  async #told(row: Waiting | undefined): Promise<AppError | undefined> {
+    while (row !== undefined && this.#waiting.includes(row)) {
+      this.#draining ??= this.#drain();
+      const error = await this.#draining;
+      if (error !== undefined) return error;
+    }
+    return undefined;
+  }
+
+  async #drain(): Promise<AppError | undefined> {
+    const batch = [...this.#waiting];
+    try {
+      await this.#options.audit.append(batch.map(({ event }) => event));
+      this.#waiting = this.#waiting.slice(batch.length);
+      // Nobody waits for it: a row that stays is only old news for the next start, which looks before it tells.
+      this.#forgetting = this.#forget(batch.map(({ key }) => key)).catch(() => undefined);
+      return undefined;
+    } catch (error) {
+      const failure = AppError.from(error);
+      this.#options.log.warn(
+        { events: this.#waiting.length, error: failure.message },
+        'the audit log is behind',
+      );
+      clearTimeout(this.#retry);
+      this.#retry = setTimeout(() => {
+        this.#draining ??= this.#drain();
+      }, this.#options.retryMs ?? 1_000).unref();
+      return failure;
+    } finally {
+      this.#draining = undefined;
+    }
+  }
+
+  async #recover(): Promise<void> {
+    const { audit, log, store } = this.#options;
+    const left = await store.range(prefix);
+    for (const { key, value } of left) {
+      const parsed = parseEvent(value);
+      if (!parsed.ok) log.warn({ key, detail: parsed.detail }, 'an event in the outbox cannot be read');
+      else if (!(await this.#known(parsed.event))) await audit.append([parsed.event]);
+      await this.#forget([key]);
+    }
+    if (left.length > 0) log.info({ events: left.length }, 'events of an interrupted process were told');
+  }
+
+  async #known(event: AuditEvent): Promise<boolean> {
+    const since = new Date(Date.parse(event.time) - clockSlackMs);
+    return (await this.#options.audit.has?.(event.uid, since)) ?? false;
+  }
+
+  async #forget(keys: readonly string[]): Promise<void> {
+    await this.#options.store.commit(keys.map((key): Write => ({ type: 'delete', key })));
+  }
+}

@@ -1,0 +1,366 @@
+// Reading and writing resources as the API has them: who may, which changes belong together, and what is told.
+import type {
+  LockDocument,
+  ResourceDocument,
+  ResourceDocumentKind,
+  RoleDocument,
+  UserDocument,
+} from '@sallyport/contracts/api/resources.ts';
+import type { Verb } from '@sallyport/contracts/api/route.ts';
+import { AppError } from '@sallyport/contracts/errors.ts';
+import type { EventDraft } from '@sallyport/contracts/events/event.ts';
+import type { Caller } from './api/handler.ts';
+import { Attempts } from './credentials/attempts.ts';
+import { credentialPrefix, readCredential } from './credentials/device.ts';
+import type { Invites } from './credentials/invites.ts';
+import { keyOf, listDocuments, putDocument, readDocumentOf } from './documents.ts';
+import { hostKey } from './join/hosts.ts';
+import { maskToken, type Tokens } from './join/tokens.ts';
+import { actorOf, type Parts } from './parts.ts';
+import { byName, type Presence, pickNode } from './presence.ts';
+import { presetRole, presetRoles } from './preset-roles.ts';
+import { checkMeaning, checkName } from './resource.ts';
+import { toRoleDocument } from './role-document.ts';
+import type { Condition, Write } from './store/store.ts';
+import { maxTtlMs } from './user-certificates.ts';
+
+export type PutMode = 'create' | 'upsert' | 'update';
+
+/** What a host may know: as much as it needs to decide by itself. */
+const kindsOfHosts: Readonly<Record<'auth' | 'proxy' | 'node', readonly ResourceDocumentKind[]>> = {
+  auth: ['role', 'user', 'lock', 'node', 'proxy', 'cert_authority'],
+  proxy: ['role', 'lock', 'node', 'proxy', 'cert_authority'],
+  node: ['role', 'lock', 'proxy', 'cert_authority'],
+};
+
+export class ResourceService {
+  readonly #parts: Parts;
+  readonly #tokens: Tokens;
+  readonly #invites: Invites;
+  readonly #presence: Presence;
+  readonly #attempts: Attempts;
+
+  constructor(parts: Parts, rooms: { tokens: Tokens; invites: Invites; presence: Presence }) {
+    this.#parts = parts;
+    this.#tokens = rooms.tokens;
+    this.#invites = rooms.invites;
+    this.#presence = rooms.presence;
+    this.#attempts = new Attempts(parts.store, parts.now);
+  }
+
+  async list(
+    kind: ResourceDocumentKind,
+    secrets: boolean,
+    caller: Caller,
+  ): Promise<readonly ResourceDocument[]> {
+    // Everybody sees the nodes they may log in to: that is no right over the resource.
+    if (kind === 'node' && caller.kind === 'user') return this.#presence.nodesFor(caller.user);
+    await this.demand(caller, kind, 'list');
+    if (secrets) await this.demand(caller, kind, 'read');
+    return this.all(kind, secrets);
+  }
+
+  /** Whatever the caller may. */
+  async all(kind: ResourceDocumentKind, secrets = false): Promise<readonly ResourceDocument[]> {
+    const { store, authorities } = this.#parts;
+    switch (kind) {
+      case 'cert_authority':
+        return authorities.documents();
+      case 'token':
+        return (await this.#tokens.list()).map((token) => (secrets ? token : masked(token)));
+      case 'role':
+        return this.#roles();
+      case 'user':
+        return Promise.all((await listDocuments(store, 'user')).map((user) => this.#withStatus(user)));
+      case 'node':
+        return byName(await listDocuments(store, 'node'));
+      default:
+        return listDocuments(store, kind);
+    }
+  }
+
+  async get(
+    kind: ResourceDocumentKind,
+    name: string,
+    secrets: boolean,
+    caller: Caller,
+  ): Promise<ResourceDocument> {
+    if (kind === 'node' && caller.kind === 'user')
+      return pickNode(await this.#presence.nodesFor(caller.user), name);
+    await this.demand(caller, kind, 'read');
+    const found = await this.#find(kind, name);
+    if (found === undefined) throw missing(kind, name);
+    if (found.kind === 'user') return this.#withStatus(found);
+    return found.kind === 'token' && !secrets ? masked(found) : found;
+  }
+
+  async put(
+    document: ResourceDocument,
+    mode: PutMode | undefined,
+    caller: Caller,
+  ): Promise<ResourceDocument> {
+    const { kind } = document;
+    if (kind === 'node' || kind === 'proxy' || kind === 'cert_authority')
+      throw new AppError('bad_input', 'auth.not_writable', `A ${kind} is not written by people.`);
+    const { name } = document.metadata;
+    if (kind !== 'token') checkName(kind, name);
+    checkMeaning(document);
+    const before =
+      kind === 'token' ? await this.#tokens.find(name) : await readDocumentOf(this.#parts.store, kind, name);
+    await this.demand(caller, kind, before === undefined ? 'create' : 'update');
+    const expect = conditionOf(document, mode);
+    try {
+      if (kind === 'token') await this.#tokens.put(document, expect, caller);
+      else if (kind === 'user') await this.#putUser(document, before !== undefined, expect, caller);
+      else if (kind === 'role') await this.#putRole(document, before !== undefined, expect, caller);
+      else await this.#putLock(document, expect, caller);
+    } catch (error) {
+      throw explained(error, kind, name, mode, before !== undefined);
+    }
+    return (await this.#find(kind, name)) ?? document;
+  }
+
+  async delete(kind: ResourceDocumentKind, name: string, caller: Caller): Promise<string> {
+    await this.demand(caller, kind, 'delete');
+    switch (kind) {
+      case 'token':
+        return this.#tokens.delete(name);
+      case 'user':
+        return this.#deleteUser(name, caller);
+      case 'role':
+        return this.#deleteRole(name, caller);
+      case 'lock':
+        return this.#remove(
+          kind,
+          name,
+          [],
+          [{ event: 'lock.deleted', code: 'TLK01I', name, ...actorOf(caller) }],
+        );
+      case 'node':
+        return this.#deleteNode(name);
+      case 'proxy':
+        return this.#remove(kind, name, [{ type: 'delete', key: hostKey(name) }], []);
+      case 'cert_authority':
+        throw new AppError('bad_input', 'auth.not_writable', 'An authority is rotated, not deleted.', {
+          hint: '`tctl auth rotate` replaces its keys.',
+        });
+    }
+  }
+
+  /** Rejects with `denied` unless the caller may do this to resources of this kind. */
+  async demand(caller: Caller, kind: ResourceDocumentKind, verb: Verb): Promise<void> {
+    if (caller.kind === 'admin') return;
+    if (caller.kind === 'host') {
+      const reads = verb === 'list' || verb === 'read';
+      if (reads && caller.roles.some((role) => kindsOfHosts[role].includes(kind))) return;
+      throw denied(`a host with the roles ${caller.roles.join(', ')} may not ${verb} ${kind}`);
+    }
+    const verdict = await this.#parts.directory.permits(caller, kind, verb);
+    if (!verdict.ok) throw denied(verdict.reason);
+  }
+
+  async #find(kind: ResourceDocumentKind, name: string): Promise<ResourceDocument | undefined> {
+    const { store, authorities } = this.#parts;
+    if (kind === 'cert_authority')
+      return authorities.documents().find(({ metadata }) => metadata.name === name);
+    if (kind === 'token') return this.#tokens.find(name);
+    if (kind === 'node') return pickNode(await listDocuments(store, 'node'), name);
+    const stored = await readDocumentOf(store, kind, name);
+    if (stored !== undefined || kind !== 'role') return stored;
+    const preset = presetRole(name);
+    return preset && toRoleDocument(preset);
+  }
+
+  async #roles(): Promise<readonly RoleDocument[]> {
+    const stored = await listDocuments(this.#parts.store, 'role');
+    const names = new Set(stored.map(({ metadata }) => metadata.name));
+    const presets = presetRoles.filter(({ name }) => !names.has(name)).map(toRoleDocument);
+    return [...stored, ...presets].sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+  }
+
+  async #withStatus(user: UserDocument): Promise<UserDocument> {
+    const { name } = user.metadata;
+    const { password, devices } = await readCredential(this.#parts.store, name);
+    const lockedUntil = await this.#attempts.lockedUntil(name);
+    const status = {
+      password: password !== undefined,
+      mfa_devices: devices.map((device) => ({ name: device.name, type: device.type })),
+      ...(lockedUntil === undefined ? {} : { locked_until: lockedUntil.toISOString() }),
+    };
+    return { ...user, spec: { ...user.spec, status } };
+  }
+
+  async #putUser(document: UserDocument, existed: boolean, expect: Condition, caller: Caller): Promise<void> {
+    const { status: _, ...spec } = document.spec;
+    await this.#parts.directory.roles(spec.roles);
+    const created = spec.created ?? this.#parts.now().toISOString();
+    const { name } = document.metadata;
+    const shared = {
+      name,
+      roles: [...spec.roles],
+      logins: [...(spec.traits?.['logins'] ?? [])],
+      connector: 'local',
+      ...actorOf(caller),
+    };
+    const told: EventDraft = existed
+      ? { event: 'user.update', code: 'T1003I', ...shared }
+      : { event: 'user.create', code: 'T1002I', ...shared };
+    const writes: Write[] = [putDocument({ ...document, spec: { ...spec, created } }, { expect })];
+    // A new user of an old name is somebody else: the lock on the old one's certificates must not be theirs.
+    if (!existed) writes.push({ type: 'delete', key: keyOf('lock', farewellLock(name)) });
+    await this.#parts.journal.commit(writes, [told]);
+  }
+
+  async #putRole(document: RoleDocument, existed: boolean, expect: Condition, caller: Caller): Promise<void> {
+    const shared = { name: document.metadata.name, ...actorOf(caller) };
+    const told: EventDraft = existed
+      ? { event: 'role.updated', code: 'T9002I', ...shared }
+      : { event: 'role.created', code: 'T9000I', ...shared };
+    await this.#parts.journal.commit([putDocument(document, { expect })], [told]);
+  }
+
+  async #putLock(document: LockDocument, expect: Condition, caller: Caller): Promise<void> {
+    const { user } = actorOf(caller);
+    const made = { created_by: user, created: this.#parts.now().toISOString() };
+    const lock = { ...document, spec: { ...document.spec, ...made } };
+    await this.#parts.journal.commit([putDocument(lock, { expect })], [lockCreated(lock, caller)]);
+  }
+
+  /**
+   * Nodes do not know users, only certificates. So that those of a deleted user end with the user, a lock takes
+   * their place until the last of them would have ended by itself.
+   */
+  async #deleteUser(name: string, caller: Caller): Promise<string> {
+    const expires = new Date(this.#parts.now().getTime() + maxTtlMs).toISOString();
+    const lock: LockDocument = {
+      kind: 'lock',
+      version: 'v2',
+      metadata: { name: farewellLock(name), expires },
+      spec: { target: { user: name }, message: 'the user was deleted', created_by: actorOf(caller).user },
+    };
+    const writes: Write[] = [
+      { type: 'delete', key: credentialPrefix + name },
+      { type: 'delete', key: `attempts/user/${name}` },
+      ...(await this.#invites.endAll(name)),
+      putDocument(lock),
+    ];
+    const told: EventDraft[] = [
+      { event: 'user.delete', code: 'T1004I', name, ...actorOf(caller) },
+      lockCreated(lock, caller),
+    ];
+    return this.#remove('user', name, writes, told);
+  }
+
+  /** A role that somebody has stays: without it their log-ins would be refused. */
+  async #deleteRole(name: string, caller: Caller): Promise<string> {
+    const users = await listDocuments(this.#parts.store, 'user');
+    const holders = users
+      .filter(({ spec }) => spec.roles.includes(name))
+      .map(({ metadata }) => metadata.name);
+    const becomesPreset = presetRole(name) !== undefined;
+    if (holders.length > 0 && !becomesPreset) {
+      const some = holders.slice(0, 5).join(', ');
+      throw new AppError(
+        'conflict',
+        'auth.role_in_use',
+        `The role "${name}" belongs to ${holders.length} user(s): ${some}.`,
+        { hint: 'Give these users other roles first.' },
+      );
+    }
+    return this.#remove(
+      'role',
+      name,
+      [],
+      [{ event: 'role.deleted', code: 'T9001I', name, ...actorOf(caller) }],
+    );
+  }
+
+  /** With its registration: the host may join again, with whatever key. */
+  async #deleteNode(name: string): Promise<string> {
+    const { store, journal } = this.#parts;
+    const registered = await store.get(hostKey(name));
+    const hostUuid =
+      registered === undefined ? pickNode(await listDocuments(store, 'node'), name).metadata.name : name;
+    const keys = [keyOf('node', hostUuid), hostKey(hostUuid)];
+    await journal.commit(
+      keys.map((key): Write => ({ type: 'delete', key })),
+      [],
+    );
+    return hostUuid;
+  }
+
+  async #remove(
+    kind: 'user' | 'role' | 'lock' | 'proxy',
+    name: string,
+    more: readonly Write[],
+    told: readonly EventDraft[],
+  ): Promise<string> {
+    try {
+      const gone: Write = { type: 'delete', key: keyOf(kind, name), expect: 'something' };
+      await this.#parts.journal.commit([gone, ...more], told);
+      return name;
+    } catch (error) {
+      if (AppError.from(error).kind !== 'conflict') throw error;
+      if (kind === 'role' && presetRole(name) !== undefined)
+        throw new AppError('conflict', 'auth.preset_role', `The role "${name}" is built in.`, {
+          cause: error,
+        });
+      throw missing(kind, name);
+    }
+  }
+}
+
+function lockCreated({ metadata, spec }: LockDocument, caller: Caller): EventDraft {
+  return {
+    event: 'lock.created',
+    code: 'TLK00I',
+    name: metadata.name,
+    target: { ...spec.target },
+    ...(spec.message === undefined ? {} : { message: spec.message }),
+    ...(metadata.expires === undefined ? {} : { expires: metadata.expires }),
+    ...actorOf(caller),
+  };
+}
+
+const farewellLock = (user: string) => `deleted.${user}`.slice(0, 128);
+
+function masked(token: Extract<ResourceDocument, { kind: 'token' }>) {
+  return { ...token, metadata: { ...token.metadata, name: maskToken(token.metadata.name) } };
+}
+
+function conditionOf({ metadata: { revision } }: ResourceDocument, mode: PutMode | undefined): Condition {
+  if (mode === 'create') return 'nothing';
+  if (revision !== undefined) return { revision };
+  return mode === 'update' ? 'something' : 'anything';
+}
+
+function explained(
+  error: unknown,
+  kind: string,
+  name: string,
+  mode: PutMode | undefined,
+  existed: boolean,
+): unknown {
+  if (!(error instanceof AppError) || error.code !== 'store.conflict') return error;
+  const shown = kind === 'token' ? maskToken(name) : name;
+  if (mode === 'create')
+    return new AppError('conflict', 'auth.already_exists', `There is a ${kind} "${shown}" already.`);
+  if (!existed) return missing(kind, name);
+  return new AppError(
+    'conflict',
+    'auth.changed_meanwhile',
+    `The ${kind} "${shown}" was changed by somebody else.`,
+    {
+      hint: 'Get it again and repeat the change.',
+    },
+  );
+}
+
+function missing(kind: string, name: string): AppError {
+  const shown = kind === 'token' ? maskToken(name) : name;
+  return new AppError('not_found', 'auth.not_found', `There is no ${kind} "${shown}".`);
+}
+
+function denied(reason: string): AppError {
+  return new AppError('denied', 'auth.not_allowed', `Not allowed: ${reason}.`);
+}

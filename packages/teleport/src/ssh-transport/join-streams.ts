@@ -7,7 +7,8 @@ const FLUSH_MS = 10_000;
 /**
  * Copies both ways, with back-pressure, until both are closed; then resolves. End of input on one side becomes end of
  * output on the other, which may go on sending. When one side closes altogether, the other is ended and closed once
- * its pending output has left (node's `pipeline` would cut that off). Errors end the connection like a close.
+ * its pending output has left (node's `pipeline` would cut that off). Errors end the connection like a close. Make sockets with
+ * `allowHalfOpen: true`: without it node ends their output when their input ends.
  */
 export async function joinStreams(left: Duplex, right: Duplex): Promise<void> {
   await Promise.all([copy(left, right), copy(right, left)]);

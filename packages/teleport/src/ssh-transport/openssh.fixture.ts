@@ -79,6 +79,7 @@ export interface SshCall {
 export function sshArguments(call: SshCall): string[] {
   const key = call.key ?? 'user_ed25519';
   const settings = [
+    ...(call.options ?? []), // first: ssh takes the first value it meets
     `UserKnownHostsFile=${inFolder(call.knownHosts ?? 'known_hosts')}`,
     'GlobalKnownHostsFile=none',
     'StrictHostKeyChecking=yes',
@@ -86,7 +87,6 @@ export function sshArguments(call: SshCall): string[] {
     'IdentitiesOnly=yes',
     'IdentityAgent=none',
     `CertificateFile=${inFolder(call.certificate ?? `${key}-cert.pub`)}`,
-    ...(call.options ?? []),
   ].flatMap((setting) => ['-o', setting]);
   return [
     '-F',

@@ -66,7 +66,7 @@ export class HostMember {
     roles: readonly HostRole[],
     granted: Granted,
   ): Promise<HostMember> {
-    const problem = keyProblem(granted, options);
+    const problem = grantProblem(granted, options);
     if (problem !== undefined) throw badGrant(problem);
     const member = new HostMember(options, { host_uuid: options.hostUuid, roles: [...roles], granted });
     await member.#write();
@@ -107,6 +107,11 @@ export class HostMember {
     return { validAfter: new Date(leaf.validFrom), validBefore: new Date(leaf.validTo) };
   }
 
+  /** Made by an authority that is trusted now? Not when this host slept through a rotation. */
+  get trusted(): boolean {
+    return issuerOf(this.#membership.granted.tls_certificate, this.trust) !== undefined;
+  }
+
   /** Made by the authorities that sign now? In a rotation's update_servers (or rollback) it says: renew. */
   get signedByActive(): boolean {
     const { trust } = this;
@@ -116,7 +121,7 @@ export class HostMember {
 
   /** New certificates for the same keys, after a renewal. On disk before anybody hears of it. */
   async replace(granted: Granted): Promise<void> {
-    const problem = keyProblem(granted, this);
+    const problem = grantProblem(granted, this);
     if (problem !== undefined) throw badGrant(problem);
     const { labels } = this;
     await this.#become({ ...this.#membership, granted: { labels, ...granted } });
@@ -164,12 +169,21 @@ function keyProblem(
     const identity = readTlsIdentity(leaf);
     if (identity?.kind !== 'host' || identity.hostUuid !== hostUuid)
       return 'its certificates are of another host';
-    return issuerOf(granted.tls_certificate, granted.trust) === undefined
-      ? 'its certificates are not signed by an authority it trusts'
-      : undefined;
+    return undefined;
   } catch {
     return 'its certificates cannot be read';
   }
+}
+
+function grantProblem(
+  granted: Granted,
+  options: Pick<MemberOptions, 'keys' | 'hostUuid'>,
+): string | undefined {
+  const problem = keyProblem(granted, options);
+  if (problem !== undefined) return problem;
+  return issuerOf(granted.tls_certificate, granted.trust) === undefined
+    ? 'its certificates are not signed by an authority it trusts'
+    : undefined;
 }
 
 function issuerOf(leafPem: string, trust: Trust): string | undefined {

@@ -39,9 +39,10 @@ export interface JoinOptions {
  */
 export async function becomeMember(options: JoinOptions): Promise<HostMember> {
   const existing = await HostMember.open(options);
-  if (existing !== undefined && !needsJoin(existing, options)) return existing;
+  const problem = problemOf(existing, options);
+  if (existing !== undefined && problem === undefined) return existing;
   const { token } = options;
-  if (token === undefined) throw noToken(existing, options);
+  if (token === undefined) throw noToken(problem ?? '');
   const backoff = new Backoff({ firstMs: 1_000, maxMs: 30_000 });
   for (;;) {
     try {
@@ -58,9 +59,14 @@ export async function becomeMember(options: JoinOptions): Promise<HostMember> {
   }
 }
 
-/** An expired certificate opens no door, not even that of renewal; nor does it hold a role it was not given. */
-function needsJoin(member: HostMember, { roles, now }: JoinOptions): boolean {
-  return member.life.validBefore <= now() || !roles.every((role) => member.roles.includes(role));
+/** Why the certificates there are open no door, not even that of renewal. */
+function problemOf(member: HostMember | undefined, { roles, now }: JoinOptions): string | undefined {
+  if (member === undefined) return 'This host has not joined the cluster yet';
+  const { validBefore } = member.life;
+  if (validBefore <= now()) return `This host's certificates expired at ${validBefore.toISOString()}`;
+  if (!member.trusted) return "The authority of this host's certificates was rotated away";
+  if (roles.every((role) => member.roles.includes(role))) return undefined;
+  return `This host joined as ${member.roles.join(', ')}, now it is to be ${roles.join(', ')}`;
 }
 
 async function join(options: JoinOptions & { readonly token: string }): Promise<Granted> {
@@ -96,14 +102,8 @@ async function ask(
   return client.join({ body }, { signal });
 }
 
-function noToken(existing: HostMember | undefined, { roles, now }: JoinOptions): AppError {
-  const why =
-    existing === undefined
-      ? 'This host has not joined the cluster yet, and there is no join token.'
-      : existing.life.validBefore <= now()
-        ? `This host's certificates expired at ${existing.life.validBefore.toISOString()}, and there is no join token.`
-        : `This host joined as ${existing.roles.join(', ')}, now it is to be ${roles.join(', ')}, and there is no join token.`;
-  return new AppError('bad_input', 'membership.no_token', why, {
+function noToken(problem: string): AppError {
+  return new AppError('bad_input', 'membership.no_token', `${problem}, and there is no join token.`, {
     hint: 'Make one with `tctl nodes add --roles=…`, and give it as --token or in join_params.',
   });
 }

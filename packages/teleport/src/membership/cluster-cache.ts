@@ -1,0 +1,235 @@
+// What this host knows of its cluster: trust, roles, locks, nodes, proxies, fed by the `watch` of auth and kept on disk,
+// so that it decides log-ins while auth is away and after a restart in such a time. It serves what it has, and says
+// how old that is; it never makes up that something ended.
+import type { AuthRoutes, Trust } from '@sallyport/contracts/api/auth-routes.ts';
+import type { Client } from '@sallyport/contracts/api/client.ts';
+import type {
+  LockDocument,
+  NodeDocument,
+  ProxyDocument,
+  ResourceDocumentKind,
+  RoleDocument,
+} from '@sallyport/contracts/api/resources.ts';
+import { AppError } from '@sallyport/contracts/errors.ts';
+import { Backoff, pause } from './backoff.ts';
+import { CacheSnapshot } from './cache-snapshot.ts';
+import type { MembershipLog } from './membership-log.ts';
+import { ResourceSet } from './resource-set.ts';
+
+export interface ClusterCacheOptions {
+  readonly client: Pick<Client<AuthRoutes>, 'watch'>;
+  readonly kinds: readonly ResourceDocumentKind[];
+  /** `<data_dir>/cluster-cache.json`, 0600. */
+  readonly path: string;
+  /** Until authorities were heard of by the watch: what the join has brought. */
+  readonly trust: Trust;
+  readonly now: () => Date;
+  readonly log: MembershipLog;
+  /** No line for so long: the link is dead (auth says `alive` every 15 s). Default 45 s. */
+  readonly silenceMs?: number;
+  readonly backoff?: Backoff;
+}
+
+/** How fresh it is. */
+export interface CacheState {
+  /** The watch is up, and all that changed is here. */
+  readonly connected: boolean;
+  /** When the last line of the watch was heard, in this run or an earlier one. */
+  readonly heard: Date | undefined;
+  /** Why it is not connected. */
+  readonly problem: string | undefined;
+}
+
+type Line = Parameters<ResourceSet['apply']>[0] | { readonly type: 'alive' };
+
+export class ClusterCache {
+  readonly #options: ClusterCacheOptions;
+  readonly #snapshot: CacheSnapshot;
+  readonly #listeners = new Set<() => void>();
+  readonly #ending = new AbortController();
+  readonly #backoff: Backoff;
+  #resources: ResourceSet;
+  #synced: boolean;
+  #connected = false;
+  #heard: Date | undefined;
+  #problem: string | undefined = 'no connection yet';
+  #trust: Trust;
+  #running: Promise<void> = Promise.resolve();
+  #attempt = new AbortController();
+
+  private constructor(options: ClusterCacheOptions, snapshot: CacheSnapshot) {
+    this.#options = options;
+    this.#snapshot = snapshot;
+    this.#backoff = options.backoff ?? new Backoff({ firstMs: 500, maxMs: 30_000 });
+    this.#resources = snapshot.loaded?.resources ?? new ResourceSet();
+    this.#heard = snapshot.loaded?.heard;
+    this.#synced = snapshot.loaded !== undefined;
+    this.#trust = trustIn(this.#resources, options.trust);
+  }
+
+  /** With what an earlier run kept; the watch begins at once. */
+  static async start(options: ClusterCacheOptions): Promise<ClusterCache> {
+    const snapshot = await CacheSnapshot.open(options.path, options.trust.cluster_name, options.log);
+    const cache = new ClusterCache(options, snapshot);
+    cache.#running = cache.#run();
+    return cache;
+  }
+
+  /** False until the first full state was read, from auth or from what an earlier run kept. */
+  get synced(): boolean {
+    return this.#synced;
+  }
+
+  get state(): CacheState {
+    return { connected: this.#connected, heard: this.#heard, problem: this.#problem };
+  }
+
+  get trust(): Trust {
+    return this.#trust;
+  }
+
+  get nodes(): readonly NodeDocument[] {
+    return this.#resources.of('node');
+  }
+
+  get proxies(): readonly ProxyDocument[] {
+    return this.#resources.of('proxy');
+  }
+
+  get roles(): readonly RoleDocument[] {
+    return this.#resources.of('role');
+  }
+
+  /** Those in force. Locks end by the clock, auth reachable or not. */
+  get locks(): readonly LockDocument[] {
+    const now = this.#options.now();
+    return this.#resources
+      .of('lock')
+      .filter(({ metadata }) => metadata.expires === undefined || new Date(metadata.expires) > now);
+  }
+
+  /** Something that is served here is different now. Heartbeats that only prolong a life are not told. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Resolves once there is a full state; rejects when the signal aborts before. */
+  whenSynced(signal: AbortSignal): Promise<void> {
+    if (this.#synced) return Promise.resolve();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const stop = this.onChange(() => {
+      if (this.#synced) resolve();
+    });
+    const onAbort = () =>
+      reject(new AppError('unavailable', 'membership.not_synced', 'Nothing was heard of the cluster yet.'));
+    signal.addEventListener('abort', onAbort, { once: true });
+    return promise.finally(() => {
+      stop();
+      signal.removeEventListener('abort', onAbort);
+    });
+  }
+
+  /** Watches anew: this host's certificate was renewed. What is served stays. */
+  reconnect(): void {
+    this.#backoff.reset();
+    this.#attempt.abort();
+  }
+
+  /** What is known is on disk when it resolves. */
+  async close(): Promise<void> {
+    this.#ending.abort();
+    this.#attempt.abort();
+    await this.#running;
+    await this.#snapshot.close();
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#ending;
+    while (!signal.aborted) {
+      this.#attempt = new AbortController();
+      const wanted = this.#attempt.signal;
+      try {
+        await this.#watch(wanted);
+        this.#lost('the watch has ended');
+      } catch (error) {
+        this.#lost(AppError.from(error).message);
+      }
+      // A reconnect that was asked for does not wait.
+      if (!wanted.aborted) await pause(this.#backoff.next(), AbortSignal.any([signal, wanted]));
+    }
+  }
+
+  async #watch(wanted: AbortSignal): Promise<void> {
+    const silence = new AbortController();
+    const { silenceMs = 45_000, kinds, client } = this.#options;
+    const timer = setTimeout(() => silence.abort(new Error('nothing was heard')), silenceMs);
+    try {
+      const signal = AbortSignal.any([wanted, silence.signal]);
+      // A set of its own until all is here: what was deleted while nobody listened must go, and nothing before that.
+      let filling: ResourceSet | undefined = new ResourceSet();
+      for await (const line of client.watch({ query: { kinds: kinds.join(',') } }, { signal })) {
+        timer.refresh();
+        filling = this.#take(line, filling);
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Answers with the set that is still being filled, if it is. */
+  #take(line: Line, filling: ResourceSet | undefined): ResourceSet | undefined {
+    this.#heard = this.#options.now();
+    if (line.type === 'alive') return filling;
+    if (filling !== undefined && line.type !== 'synced') {
+      filling.apply(line);
+      return filling;
+    }
+    const changed = filling === undefined ? this.#resources.apply(line) : !this.#resources.same(filling);
+    if (filling !== undefined) this.#becomeSynced(filling);
+    if (changed || filling !== undefined) this.#changed();
+    return undefined;
+  }
+
+  #becomeSynced(resources: ResourceSet): void {
+    this.#resources = resources;
+    this.#synced = true;
+    this.#connected = true;
+    this.#problem = undefined;
+    this.#backoff.reset();
+  }
+
+  #changed(): void {
+    this.#trust = trustIn(this.#resources, this.#trust);
+    this.#snapshot.save(() => ({ resources: this.#resources, heard: this.#heard }));
+    for (const listener of this.#listeners) listener();
+  }
+
+  #lost(problem: string): void {
+    const was = this.#connected;
+    this.#connected = false;
+    this.#problem = problem;
+    if (this.#ending.signal.aborted || this.#attempt.signal.aborted) return;
+    const heard = this.#heard?.toISOString();
+    if (was)
+      this.#options.log.warn({ problem, heard }, 'the watch of auth was lost; going on with what is known');
+    else this.#options.log.debug({ problem, heard }, 'auth cannot be watched');
+  }
+}
+
+/** Both authorities, or what was trusted before: half of it would lock out one side of the cluster. */
+function trustIn(resources: ResourceSet, before: Trust): Trust {
+  const authorities = resources.of('cert_authority').map(({ spec }) => spec);
+  const host = authorities.find(({ type }) => type === 'host');
+  const user = authorities.find(({ type }) => type === 'user');
+  if (host === undefined || user === undefined || host.cluster_name !== before.cluster_name) return before;
+  const trust: Trust = {
+    cluster_name: before.cluster_name,
+    ssh_host_cas: host.ssh,
+    ssh_user_cas: user.ssh,
+    tls_host_cas: host.tls,
+    tls_user_cas: user.tls,
+  };
+  // The same object for the same trust: others compare by identity.
+  return JSON.stringify(trust) === JSON.stringify(before) ? before : trust;
+}

@@ -3,8 +3,9 @@ import type { AuthRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import { type ResourceDocumentKind, resourceKinds } from '@sallyport/contracts/api/resources.ts';
 import type { ResultOf } from '@sallyport/contracts/api/route.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
-import type { CallContext } from './api/handler.ts';
+import type { CallContext, Caller } from './api/handler.ts';
 import { parseItem, type StoredKind } from './documents.ts';
+import { hostKey } from './join/hosts.ts';
 import type { Parts } from './parts.ts';
 import { presetRole } from './preset-roles.ts';
 import type { ResourceService } from './resource-service.ts';
@@ -24,17 +25,42 @@ export async function* watchResources(
   const kinds = parseKinds(kindList);
   for (const kind of kinds) await resources.demand(caller, kind, 'list');
   // Watching begins before reading: what changes in between comes again, which harms nobody.
-  const changes = watchBoth(parts, kinds, signal);
+  const changes = watchBoth(parts, kinds, caller, signal);
   for (const kind of kinds) {
     for (const resource of await resources.all(kind)) yield { type: 'put', resource };
   }
   yield { type: 'synced' };
-  for await (const change of changes) yield toLine(change);
+  for await (const change of changes) {
+    const line = toLine(change);
+    // A stream outlives the moment it was allowed in: a lock, or the host's removal, ends it.
+    if (line === undefined || isLock(line)) {
+      const verdict = await parts.directory.admits(caller);
+      if (!verdict.ok) throw new AppError('denied', 'auth.not_admitted', `Not allowed: ${verdict.reason}.`);
+    }
+    if (line !== undefined && kinds.includes(kindOf(line))) yield line;
+  }
+}
+
+type ChangeLine = Extract<WatchLine, { type: 'put' | 'delete' }>;
+
+function kindOf(line: ChangeLine): ResourceDocumentKind {
+  return line.type === 'put' ? line.resource.kind : line.kind;
+}
+
+function isLock(line: ChangeLine): boolean {
+  return kindOf(line) === 'lock';
 }
 
 /** The store's changes and those of the authorities, which are files, in one queue. */
-function watchBoth(parts: Parts, kinds: readonly ResourceDocumentKind[], signal: AbortSignal): WatchQueue {
-  const prefixes = kinds.filter((kind) => kind !== 'cert_authority').map((kind) => `${kind}/`);
+function watchBoth(
+  parts: Parts,
+  kinds: readonly ResourceDocumentKind[],
+  caller: Caller,
+  signal: AbortSignal,
+): WatchQueue {
+  const asked = kinds.filter((kind) => kind !== 'cert_authority').map((kind) => `${kind}/`);
+  const own = caller.kind === 'host' ? [hostKey(caller.hostUuid)] : [];
+  const prefixes = [...new Set([...asked, 'lock/', ...own])];
   const stop = new AbortController();
   const unsubscribe = kinds.includes('cert_authority')
     ? parts.authorities.onChange(() => {
@@ -63,8 +89,10 @@ async function pump(changes: AsyncIterable<Change>, queue: WatchQueue): Promise<
   }
 }
 
-function toLine(change: Change): WatchLine {
+/** `undefined`: the caller's own registration, which is no resource. */
+function toLine(change: Change): ChangeLine | undefined {
   const [kind, name] = splitKey(change.type === 'put' ? change.item.key : change.key);
+  if (kind === 'host') return undefined;
   if (change.type === 'put') {
     const { item } = change;
     if (kind === 'cert_authority') return { type: 'put', resource: JSON.parse(item.value) };
@@ -77,9 +105,9 @@ function toLine(change: Change): WatchLine {
     : { type: 'put', resource: toRoleDocument(preset) };
 }
 
-function splitKey(key: string): [StoredKind | 'cert_authority', string] {
+function splitKey(key: string): [StoredKind | 'cert_authority' | 'host', string] {
   const slash = key.indexOf('/');
-  return [key.slice(0, slash) as StoredKind, key.slice(slash + 1)];
+  return [key.slice(0, slash) as StoredKind | 'cert_authority' | 'host', key.slice(slash + 1)];
 }
 
 function parseKinds(text: string): ResourceDocumentKind[] {

@@ -1,5 +1,5 @@
 // `--ca-pin`: the authority behind a proxy's certificate is believed because its key is the one that was named.
-import { createHash, type X509Certificate } from 'node:crypto';
+import type { X509Certificate } from 'node:crypto';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { pinOf } from '../../ca/pin.ts';
 import { dialProxy, formatProxyAddress, type ProxyAddress } from './proxy-link.ts';

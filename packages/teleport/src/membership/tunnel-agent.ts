@@ -4,7 +4,9 @@
 import type { Duplex } from 'node:stream';
 import { alpnProtocols, tunnelChannel, tunnelOpening } from '@sallyport/contracts/api/tunnel.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
-import { parseCertificate } from '../ca/parse-certificate.ts';
+import type { Certificate } from '../ca/certificate.ts';
+import { identityExtensions } from '../ca/identity.ts';
+import { optionText, parseCertificate } from '../ca/parse-certificate.ts';
 import { parsePublicKeyLine } from '../ca/public-key.ts';
 import { verifyHostCertificate } from '../ca/verify.ts';
 import { formatAddress } from '../config/address.ts';
@@ -153,11 +155,12 @@ export class TunnelAgent {
       host: target.principal,
       now: now(),
     });
-    if (verdict.ok) return true;
+    const reason = verdict.ok ? roleProblem(verdict.certificate) : verdict.reason;
+    if (reason === undefined) return true;
     throw new AppError(
       'denied',
       'membership.wrong_server',
-      `What answers is not a proxy of this cluster: ${verdict.reason}.`,
+      `What answers is not a proxy of this cluster: ${reason}.`,
     );
   }
 
@@ -180,10 +183,22 @@ export class TunnelAgent {
   }
 }
 
-/** Key ids of host certificates are `<uuid>.<cluster>`; the certificate was verified before. */
+/** A node may have any name its owner likes: what makes a proxy is that auth says so. */
+function roleProblem({ extensions }: Certificate): string | undefined {
+  const roles = extensions.get(identityExtensions.roles);
+  return roles !== undefined && strings(optionText(roles, 'roles')).includes('proxy')
+    ? undefined
+    : 'its certificate is not one of a proxy';
+}
+
+function strings(text: string): unknown[] {
+  const parsed = parseJson(Buffer.from(text));
+  return Array.isArray(parsed) ? parsed : [];
+}
+
+/** The key id of a host certificate is its uuid; the certificate was verified before. */
 function proxyOf(hostKey: HostKeyOffer): string {
-  const { keyId } = parseCertificate(hostKey.blob);
-  return keyId.split('.')[0] ?? keyId;
+  return parseCertificate(hostKey.blob).keyId;
 }
 
 function tunnelError(address: Address, error: unknown): AppError {

@@ -37,9 +37,9 @@ async function served(port: number): Promise<void> {
   client.close();
 }
 
-function silent(port: number): Promise<Socket> {
+function silent(port: number, localAddress = '127.0.0.1'): Promise<Socket> {
   const { promise, resolve, reject } = Promise.withResolvers<Socket>();
-  const socket = connect({ port, host: '127.0.0.1' }, () => resolve(socket));
+  const socket = connect({ port, host: '127.0.0.1', localAddress }, () => resolve(socket));
   socket.on('error', reject);
   socket.on('data', () => {});
   return promise;
@@ -47,7 +47,8 @@ function silent(port: number): Promise<Socket> {
 
 test('1,000 connections that never log in cost little, block nobody and are closed when their time is over', async () => {
   const maxStartups = { start: 1100, ratePercent: 100, full: 1100 };
-  const server = await startTestServer({ limits: { loginGraceTimeMs: 4_000, maxStartups } });
+  const limits = { loginGraceTimeMs: 4_000, maxStartups, perSourceStartups: { max: 1100 } };
+  const server = await startTestServer({ limits });
   const working = startSsh({ port: server.port }, 'cat');
   await until('the session', () => server.sessions.length === 1);
   const before = rss();
@@ -60,6 +61,22 @@ test('1,000 connections that never log in cost little, block nobody and are clos
   working.stdin?.end('still works');
   assert.equal((await finished(working)).stdout, 'still works');
   for (const socket of crowd) socket.destroy();
+  await server.server.close('done');
+});
+
+test('1,000 connections of one source that never log in do not keep another source out', async () => {
+  const server = await startTestServer(); // with the limits everybody has who sets none
+  const crowd = await Promise.all(Array.from({ length: 1000 }, () => silent(server.port, '127.0.0.2')));
+  await until('the refusals', () => server.server.stats.refusedBySource === 1000 - 64);
+  assert.equal(server.server.stats.unauthenticated, 64);
+  for (let n = 0; n < 20; n++) await served(server.port);
+  assert.equal(server.server.stats.refusedByStartups, 0);
+  assert.equal(server.refusals[0]?.kind, 'per-source-startups');
+  assert.equal(server.refusals[0]?.remote.host, '127.0.0.2');
+  for (const socket of crowd) socket.destroy();
+  await until('their end', () => server.server.stats.unauthenticated === 0);
+  const stream = connect({ port: server.port, host: '127.0.0.1', localAddress: '127.0.0.2' });
+  (await connectTo(server.port, { stream })).close();
   await server.server.close('done');
 });
 

@@ -29,8 +29,6 @@ export interface ServerContext<Identity> {
   /** Of new connections: replaced as a whole when a certificate was renewed. */
   signers: Readonly<Record<string, HostKeySigner>>;
   refused(refusal: Refusal): void;
-  /** Logged in, or gone without. Exactly once. */
-  settled(): void;
   /** Exactly once. */
   gone(connection: ServerConnection<Identity>): void;
 }
@@ -47,6 +45,7 @@ export class ServerConnection<Identity> implements LinkHandler {
   readonly #auth: UserAuth<Identity>;
   readonly #resolveClosed: (reason: string) => void;
   #graceTimer: NodeJS.Timeout | undefined;
+  readonly #tellSettled: () => void;
   #settled = false;
   #refusedAs: RefusalKind | undefined;
   #table: ChannelTable | undefined;
@@ -56,8 +55,15 @@ export class ServerConnection<Identity> implements LinkHandler {
   #idleSinceMs = 0;
   readonly #keepalive: Keepalive;
 
-  constructor(stream: Duplex, source: ConnectionSource, context: ServerContext<Identity>) {
+  /** `settled` is called exactly once: when the client has logged in, or left without. */
+  constructor(
+    stream: Duplex,
+    source: ConnectionSource,
+    context: ServerContext<Identity>,
+    settled: () => void,
+  ) {
     this.#context = context;
+    this.#tellSettled = settled;
     this.remote = source.remote;
     this.local = source.local ?? { host: '', port: 0 };
     this.#keepalive = new Keepalive(context.limits);
@@ -123,7 +129,7 @@ export class ServerConnection<Identity> implements LinkHandler {
     this.#settled = true;
     clearTimeout(this.#graceTimer);
     this.#graceTimer = undefined;
-    this.#context.settled();
+    this.#tellSettled();
   }
 
   #accepted(identity: Identity, login: string): void {

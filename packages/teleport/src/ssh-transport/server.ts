@@ -42,6 +42,7 @@ const NOWHERE: Address = { host: '', port: 0 };
 const REFUSED = {
   'max-connections': 'too many connections',
   'max-startups': 'too many connections that have not logged in',
+  'per-source-startups': 'too many connections of one source that have not logged in',
 } satisfies Partial<Record<RefusalKind, string>>;
 
 function sourceOf(socket: Socket): ConnectionSource {
@@ -58,20 +59,17 @@ class RunningServer<Identity> implements SshServer {
   readonly #connections = new Set<ServerConnection<Identity>>();
   readonly #ticker: NodeJS.Timeout;
   #accepted = 0;
-  #refusedBySource = 0;
-  #refusedByStartups = 0;
-  #refusedByConnections = 0;
+  readonly #refusals = { 'max-connections': 0, 'max-startups': 0, 'per-source-startups': 0 };
   #emptied: (() => void) | undefined;
 
   constructor(options: SshServerOptions<Identity>) {
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
-    this.#startups = new Startups(limits.maxStartups);
+    this.#startups = new Startups(limits.maxStartups, limits.perSourceStartups);
     this.#context = {
       options,
       limits,
       signers: hostKeySigners(options.hostKeys),
       refused: (refusal) => this.#tell(refusal),
-      settled: () => this.#startups.left(),
       gone: (connection) => this.#gone(connection),
     };
     this.listener = createServer((socket) => this.handle(socket, sourceOf(socket)));
@@ -89,9 +87,9 @@ class RunningServer<Identity> implements SshServer {
       connections: this.#connections.size,
       unauthenticated: this.#startups.count,
       accepted: this.#accepted,
-      refusedBySource: this.#refusedBySource,
-      refusedByStartups: this.#refusedByStartups,
-      refusedByConnections: this.#refusedByConnections,
+      refusedBySource: this.#refusals['per-source-startups'],
+      refusedByStartups: this.#refusals['max-startups'],
+      refusedByConnections: this.#refusals['max-connections'],
     };
   }
 
@@ -139,26 +137,22 @@ class RunningServer<Identity> implements SshServer {
 
   handle(stream: Duplex, source: ConnectionSource): void {
     this.#accepted++;
-    const refused = this.#admission(source);
-    if (!refused) {
-      this.#connections.add(new ServerConnection(stream, source, this.#context));
+    const admission = this.#admit(source);
+    if (typeof admission === 'function') {
+      this.#connections.add(new ServerConnection(stream, source, this.#context, admission));
       return;
     }
+    this.#refusals[admission]++;
     const { remote, local = NOWHERE } = source;
-    this.#tell({ kind: refused, reason: REFUSED[refused], remote, local });
+    this.#tell({ kind: admission, reason: REFUSED[admission], remote, local });
     stream.on('error', () => {});
     stream.destroy();
   }
 
-  /** Why not; undefined: come in. */
-  #admission(_source: ConnectionSource): keyof typeof REFUSED | undefined {
-    if (this.#connections.size >= this.#context.limits.maxConnections) {
-      this.#refusedByConnections++;
-      return 'max-connections';
-    }
-    if (this.#startups.enter()) return undefined;
-    this.#refusedByStartups++;
-    return 'max-startups';
+  /** Why not; or what to call once it has logged in or left. */
+  #admit(source: ConnectionSource): keyof typeof REFUSED | (() => void) {
+    if (this.#connections.size >= this.#context.limits.maxConnections) return 'max-connections';
+    return this.#startups.enter(source.remote.host);
   }
 
   #gone(connection: ServerConnection<Identity>): void {

@@ -1,5 +1,6 @@
 // The SSH node: who may come in, and a session for each channel that asks for one. Certificates only: a plain
 // key is refused before its signature is looked at.
+import type { Duplex } from 'node:stream';
 import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import type { EventStamp } from '../audit/session-emitter.ts';
 import type { LossPolicy, RecordedKind, RecordSession } from '../ca/identity.ts';
@@ -8,6 +9,7 @@ import {
   type Address,
   type AuthAttempt,
   type AuthDecision,
+  type ConnectionSource,
   type HostKey,
   type Refusal,
   type SshConnection,
@@ -40,7 +42,8 @@ export type Verdict<T> =
   | { readonly ok: false; readonly reason: string; readonly claimedUser?: string | undefined };
 
 export interface SshNodeOptions {
-  readonly listen: Address;
+  /** Absent: nothing listens; connections come through a proxy's tunnel, by `handle`. */
+  readonly listen?: Address | undefined;
   readonly hostKeys: readonly HostKey[];
   readonly limits?: Partial<SshLimits>;
   readonly host: SessionHost;
@@ -55,6 +58,8 @@ export interface SshNodeOptions {
 export interface SshNode {
   readonly address: Address;
   readonly connections: number;
+  /** A stream somebody opened elsewhere (a tunnel), and whose it is: as if it had been accepted here. */
+  handle(stream: Duplex, source: ConnectionSource): void;
   /** For the connections that come from now on. */
   setHostKeys(hostKeys: readonly HostKey[]): void;
   /** Accepts nobody any more; the living stay. */
@@ -66,7 +71,7 @@ export interface SshNode {
 export async function startSshNode(options: SshNodeOptions): Promise<SshNode> {
   const { host } = options;
   const server: SshServer = await startSshServer<Visitor>({
-    listen: options.listen,
+    ...(options.listen === undefined ? {} : { listen: options.listen }),
     hostKeys: options.hostKeys,
     ...(options.limits === undefined ? {} : { limits: options.limits }),
     accepts: (query) => query.algorithm.endsWith('-cert-v01@openssh.com'),
@@ -86,6 +91,7 @@ export async function startSshNode(options: SshNodeOptions): Promise<SshNode> {
     get connections() {
       return server.stats.connections;
     },
+    handle: (stream, source) => server.handle(stream, source),
     setHostKeys: (hostKeys) => server.setHostKeys(hostKeys),
     stopListening: () => void server.listener.close(),
     close: (reason) => server.close(reason),

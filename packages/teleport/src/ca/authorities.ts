@@ -47,6 +47,7 @@ export class Authorities {
   readonly #listeners = new Set<() => void>();
   #state: AuthorityState;
   #keys: KeysByName;
+  #trust: Trust | undefined;
   /** Rotations one after the other. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -79,8 +80,13 @@ export class Authorities {
     return first;
   }
 
-  /** Every authority that is trusted now, the active first. */
+  /** Every authority that is trusted now, the active first. The same object until a rotation goes on. */
   trust(): Trust {
+    this.#trust ??= this.#readTrust();
+    return this.#trust;
+  }
+
+  #readTrust(): Trust {
     const ssh = (type: AuthorityType) => this.#trusted(type).map((keys) => this.#line(keys, type));
     const tls = (type: AuthorityType) => this.#trusted(type).map((keys) => keys.tls.certificatePem);
     return {
@@ -143,6 +149,7 @@ export class Authorities {
     await writeState(this.#directory, after);
     this.#state = after;
     this.#keys = keys;
+    this.#trust = undefined;
     for (const listener of this.#listeners) listener();
     for (const type of types) await this.#forget(before[type], after[type]);
     return { host: after.host.phase, user: after.user.phase };

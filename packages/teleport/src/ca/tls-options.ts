@@ -83,13 +83,28 @@ export interface PeerExpectation {
   readonly expect?: readonly ('user' | HostRole)[];
 }
 
+/**
+ * What was found of a connection's peer, for servers that ask at every call: signature and text of its certificate
+ * do not change while the trust is the same object. Its life, and who is expected, are looked at each time.
+ */
+const found = new WeakMap<TLSSocket, { readonly trust: TlsTrust; readonly identity: TlsIdentity }>();
+
 /** Who is at the other end of a finished handshake (which proved that it holds its key). Never throws. */
 export function verifyPeer(socket: TLSSocket, expectation: PeerExpectation): PeerVerdict {
+  const { trust, now, expect } = expectation;
+  const known = found.get(socket);
+  if (known?.trust === trust && now <= known.identity.validBefore) {
+    const reason = expect === undefined ? undefined : roleProblem(known.identity, expect);
+    const { identity } = known;
+    if (reason === undefined) return { ok: true, identity };
+    return { ok: false, anonymous: false, reason, claimed: identity };
+  }
   const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) {
     return { ok: false, anonymous: true, reason: 'the peer showed no certificate' };
   }
   const verdict = verifyTlsCertificate(certificate, expectation);
+  if (verdict.ok && socket.authorized) found.set(socket, { trust, identity: verdict.identity });
   if (!verdict.ok || socket.authorized) return verdict;
   // What OpenSSL knows beyond us, such as the purpose the certificate may serve.
   const reason = `the certificate does not hold: ${String(socket.authorizationError)}`;

@@ -38,6 +38,20 @@ export const authFailure = define(
   (e) => `the SSH log-in of ${who(e)}${where(e)} was refused${because(e.error)}`,
 );
 
+export const apiRefused = define(
+  'api.refused',
+  'TAP00W',
+  'A call of the API was refused: no right to it, or a certificate that is not accepted.',
+  {
+    ...perhapsUser,
+    ...connection,
+    ...status,
+    call: z.string().describe('method and path of the route'),
+    request_id: z.string().optional().describe('as in the answer and the service log'),
+  },
+  (e) => `${shown(e.call)} by ${who(e)} was refused${because(e.error)}`,
+);
+
 const exec = { ...user, ...connection, ...session, sid: session.sid.optional(), ...server, ...command };
 
 export const execSuccess = define(

@@ -29,6 +29,7 @@ const rows = [
   access.userLogin,
   access.userLoginFailure,
   access.authFailure,
+  access.apiRefused,
   access.execSuccess,
   access.execFailure,
   access.subsystemSuccess,

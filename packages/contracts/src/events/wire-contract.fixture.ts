@@ -34,6 +34,7 @@ session.events_lost | T4020W | M U S Srv | kind count first_time last_time cause
 session.attribution | T4021W | M U S Srv B | reason old_value new_value
 user.login | T1000I T1000W | M U St C | method user_agent mfa_device
 auth | T3007W | M U C St |
+api.refused | TAP00W | M U C St | call request_id
 exec | T3002I T3002E | M U C S Srv Cmd |
 subsystem | T3001I T3001E | M U C Srv | name exitError
 port | T3003I T3003S T3003E | M U C St | addr

@@ -4,6 +4,7 @@ import type { AuthRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import type { HostRole, RuledResource, Verb } from '@sallyport/contracts/api/route.ts';
 import type { AuditEvent, EventDraft } from '@sallyport/contracts/events/event.ts';
 import type { Caller, Handlers } from './api/handler.ts';
+import type { Refusal } from './refusals.ts';
 
 /** The two that belong to the audit log are the listener's: see api/. */
 export type AuthHandlers = Omit<Handlers<AuthRoutes>, 'emitEvents' | 'searchEvents'>;
@@ -17,6 +18,8 @@ export interface AuthService {
    * Every handler asks this by itself; the listener asks for the routes whose handlers it has.
    */
   admits(caller: Caller): Promise<Verdict>;
+  /** Into the audit log, for a call the listener refused; handlers tell of their own. Never rejects. */
+  tellRefused(refusal: Refusal): Promise<void>;
   /** Certificates for the auth host itself, which needs no token: the process that calls holds the CA. */
   enrolLocalHost(host: LocalHost): Promise<EnrolledHost>;
   /** Stops sweeping and watching; what waits for the audit log is written first. The store stays open. */

@@ -1,5 +1,5 @@
 // The auth service, joined from its parts.
-import type { LogInProof } from '@sallyport/contracts/api/auth-routes.ts';
+import { authRoutes, type LogInProof } from '@sallyport/contracts/api/auth-routes.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { Authorities } from '../ca/authorities.ts';
 import type { CallContext } from './api/handler.ts';
@@ -14,6 +14,7 @@ import { Tokens } from './join/tokens.ts';
 import { Journal } from './journal.ts';
 import { actorOf, type Parts } from './parts.ts';
 import { Presence } from './presence.ts';
+import { tellRefusal } from './refusals.ts';
 import { ResourceService } from './resource-service.ts';
 import { watchResources } from './resource-watch.ts';
 import type { Store } from './store/store.ts';
@@ -59,9 +60,10 @@ export async function createAuthService(options: CreateAuthServiceOptions): Prom
   const tokens = new Tokens(parts);
   const joining = new Joining(parts, tokens);
   return {
-    handlers: handlersOf(parts, tokens, joining),
+    handlers: telling(parts, handlersOf(parts, tokens, joining)),
     permits: (caller, resource, verb) => parts.directory.permits(caller, resource, verb),
     admits: (caller) => parts.directory.admits(caller),
+    tellRefused: (refusal) => tellRefusal(parts, refusal),
     async enrolLocalHost(host) {
       const made = await joining.enrol(host);
       return {
@@ -71,6 +73,42 @@ export async function createAuthService(options: CreateAuthServiceOptions): Prom
       };
     },
     close: () => journal.close(),
+  };
+}
+
+/** Refusals for want of rights; log-in and joining have events of their own. */
+const told: readonly string[] = ['auth.not_admitted', 'auth.not_allowed', 'auth.no_host'];
+
+/** The same handlers, whose refusals reach the audit log. */
+function telling(parts: Parts, handlers: AuthHandlers): AuthHandlers {
+  const tell = async (name: keyof AuthHandlers, thrown: unknown, context: CallContext) => {
+    const reason = AppError.from(thrown);
+    const { method, path } = authRoutes[name];
+    const { caller, remoteAddress, requestId } = context;
+    if (told.includes(reason.code))
+      await tellRefusal(parts, { call: `${method} ${path}`, caller, remoteAddress, requestId, reason });
+    return thrown;
+  };
+  const { watch, ...plain } = handlers;
+  const wrapped = Object.entries(plain).map(([name, handler]) => [
+    name,
+    async (request: never, context: CallContext) => {
+      try {
+        return await handler(request, context);
+      } catch (thrown) {
+        throw await tell(name as keyof AuthHandlers, thrown, context);
+      }
+    },
+  ]);
+  return {
+    ...(Object.fromEntries(wrapped) as typeof plain),
+    async *watch(request, context) {
+      try {
+        yield* watch(request, context);
+      } catch (thrown) {
+        throw await tell('watch', thrown, context);
+      }
+    },
   };
 }
 

@@ -152,6 +152,12 @@ test('each change is one event with who did it', async (t) => {
   assert.deepEqual(cluster.last('TLK00I')['target'], { user: 'ana' });
 });
 
+test('what would be over before it began is refused', async (t) => {
+  const cluster = await openCluster(t);
+  const past = lock('l', { user: 'ana' }, cluster.now().toISOString());
+  await assert.rejects(put(cluster, past), { kind: 'bad_input', message: /in the future/ });
+});
+
 test('built-in roles are there, can be replaced, and come back', async (t) => {
   const cluster = await openCluster(t);
   assert.deepEqual(namesOf(await list(cluster, 'role')), ['access', 'auditor', 'editor']);
@@ -178,6 +184,9 @@ test('a user without the right is refused, whatever the resource; rights follow 
   for (const kind of ['role', 'user', 'token', 'lock', 'proxy', 'cert_authority'] as const) {
     await assert.rejects(list(cluster, kind, ana), { kind: 'denied', message: /no role allows to list/ });
     await assert.rejects(remove(cluster, kind, 'x', ana), { kind: 'denied' });
+    const told = cluster.last('TAP00W');
+    assert.deepEqual([told['user'], told['call']], ['ana', 'DELETE /v1/resources/:kind/:name']);
+    assert.match(String(told['error']), /no role allows to delete/);
   }
   await assert.rejects(put(cluster, role('mine'), 'create', ana), { kind: 'denied' });
   assert.equal((await cluster.service.permits(ana, 'event', 'list')).ok, false);

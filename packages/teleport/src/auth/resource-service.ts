@@ -108,6 +108,7 @@ export class ResourceService {
     const before =
       kind === 'token' ? await this.#tokens.find(name) : await readDocumentOf(this.#parts.store, kind, name);
     await this.demand(caller, kind, before === undefined ? 'create' : 'update');
+    refuseEnded(document, this.#parts.now());
     const expect = conditionOf(document, mode);
     try {
       if (kind === 'token') await this.#tokens.put(document, expect, caller);
@@ -308,6 +309,12 @@ export class ResourceService {
       throw missing(kind, name);
     }
   }
+}
+
+/** It would be gone before anybody saw it. */
+function refuseEnded({ metadata: { expires } }: ResourceDocument, now: Date): void {
+  if (expires === undefined || Date.parse(expires) > now.getTime()) return;
+  throw new AppError('bad_input', 'auth.bad_resource', 'metadata.expires: must lie in the future.');
 }
 
 function lockCreated({ metadata, spec }: LockDocument, caller: Caller): EventDraft {

@@ -128,8 +128,10 @@ test('a reset replaces password and devices', async (t) => {
   const old = await setUpUser(cluster, 'ana');
   const { token } = await invite(cluster, 'ana', { purpose: 'reset' });
   const { totp } = await read(cluster, token);
+  cluster.codes();
   const next = `${password} anew`;
   await redeem(cluster, { token, password: next, otp: await codeOf(cluster, totp?.secret) });
+  assert.deepEqual(cluster.codes(), ['T1005I', 'T1007I', 'T1006I']);
   cluster.advance(30_000);
   const logIn = (proof: { password: string; otp: string }) =>
     cluster.service.handlers.logIn(logInBody({ user: 'ana', ...proof }), cluster.as(proxy));

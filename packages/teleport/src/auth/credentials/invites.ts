@@ -6,7 +6,7 @@ import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import type { Parts } from '../parts.ts';
 import type { Write } from '../store/store.ts';
 import { Attempts } from './attempts.ts';
-import { credentialPrefix, type Device, putCredential } from './device.ts';
+import { credentialPrefix, type Device, parseCredential, putCredential } from './device.ts';
 import { relyingParty } from './log-in.ts';
 import { hashPassword } from './password.ts';
 import { offersOtp, offersWebauthn } from './second-factor.ts';
@@ -133,7 +133,8 @@ export class Invites {
         before === undefined ? 'nothing' : { revision: before.revision },
       ),
     ];
-    await journal.commit(writes, changes(user, device)).catch((error: unknown) => {
+    const replaced = parseCredential(before).devices;
+    await journal.commit(writes, changes(user, device, replaced)).catch((error: unknown) => {
       throw AppError.from(error).kind === 'conflict' ? gone() : error;
     });
     return user;
@@ -195,19 +196,19 @@ export class Invites {
   }
 }
 
-function changes(user: string, device: Device | undefined): EventDraft[] {
+function changes(user: string, added: Device | undefined, replaced: readonly Device[]): EventDraft[] {
   const actor = { user, user_kind: 1 as const };
-  const password: EventDraft = { event: 'user.password_change', code: 'T1005I', ...actor };
-  if (device === undefined) return [password];
-  const added: EventDraft = {
-    event: 'mfa.add',
-    code: 'T1006I',
+  const about = ({ name, id, type }: Device) => ({
     ...actor,
-    mfa_device_name: device.name,
-    mfa_device_uuid: device.id,
-    mfa_device_type: device.type,
-  };
-  return [password, added];
+    mfa_device_name: name,
+    mfa_device_uuid: id,
+    mfa_device_type: type,
+  });
+  return [
+    { event: 'user.password_change', code: 'T1005I', ...actor },
+    ...replaced.map((device): EventDraft => ({ event: 'mfa.delete', code: 'T1007I', ...about(device) })),
+    ...(added === undefined ? [] : [{ event: 'mfa.add' as const, code: 'T1006I' as const, ...about(added) }]),
+  ];
 }
 
 function digest(token: string): string {

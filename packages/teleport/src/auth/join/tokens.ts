@@ -50,7 +50,12 @@ export class Tokens {
         ...(request.uses === undefined ? {} : { uses_left: request.uses }),
       },
     };
-    await this.put(document, 'nothing', caller);
+    await this.put(document, 'nothing', caller).catch((error: unknown) => {
+      if (AppError.from(error).code !== 'store.conflict') throw error;
+      throw new AppError('conflict', 'auth.already_exists', 'There is such a token already.', {
+        cause: error,
+      });
+    });
     return { token: name, expires };
   }
 

@@ -65,6 +65,14 @@ struct {
 	__type(value, struct uring_open);
 } uring_opens SEC(".maps");
 
+/* The socket transitions on_sock_state has handled on this CPU, and how many it could not: see on_state_again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct handled);
+} handled SEC(".maps");
+
 /* Not reported yet. Deleting the entry is the claim to report it: it succeeds for one. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

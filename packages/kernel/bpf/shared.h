@@ -77,6 +77,14 @@ struct exec_attempt {
 	char path[ATTEMPT_PATH];
 };
 
+/* A CPU's: socket transitions that were handled, by socket, and how many had to be made up for. */
+#define HANDLED_SLOTS 64
+struct handled {
+	__u64 transition[HANDLED_SLOTS];
+	__u64 key[2];            /* of either program alone: to make a number of a pointer */
+	__u64 rescued;
+};
+
 /* Key: address of the struct io_kiocb. */
 struct uring_open {
 	struct record_header h;  /* of who submitted */

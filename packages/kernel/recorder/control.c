@@ -229,7 +229,7 @@ static void reply_stats(struct client *client, __u32 id)
 	struct control_stats stats = {
 		.ring_size = kernel->ring_size, .ring_used = ring_used(), .drained_records = ring_counts.records,
 		.drained_bytes = ring_counts.bytes, .orphan_records = ring_counts.orphans,
-		.outside_tasks = kernel_outside(kernel), .program_misses = kernel_misses(),
+		.outside_tasks = kernel_outside(kernel), .program_misses = kernel_misses(kernel),
 		.sessions = sessions_count(), .lineage_entries = count_lineage(),
 	};
 

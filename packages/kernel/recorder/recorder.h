@@ -32,7 +32,7 @@ struct options {
 
 struct kernel {
 	int ring_fd, sessions_fd, lineage_fd, cgroups_fd, audits_fd, exec_attempts_fd, connecting_fd,
-		connected_fd, outside_fd;
+		connected_fd, outside_fd, handled_fd;
 	int sweep_fd;
 	int sys_exit_fd;         /* program; attached only while a session is watched */
 	int sys_exit_link;       /* -1: not attached */
@@ -51,7 +51,7 @@ void kernel_stop(struct kernel *kernel);
 int kernel_watch_calls(struct kernel *kernel, bool on);
 int kernel_sweep(struct kernel *kernel, __u64 operation, __u64 key);
 __u64 kernel_outside(struct kernel *kernel);
-__u64 kernel_misses(void);
+__u64 kernel_misses(struct kernel *kernel);
 int kernel_probe(void);
 
 /* ---- spool.c ---- */

@@ -155,4 +155,20 @@ describe('connections', { skip }, () => {
     assert.deepEqual(await connectUnix(`@${abstract.slice(1)}`), [abstract, 'established', 0]);
     assert.deepEqual(await connectUnix('/nowhere.sock'), ['/nowhere.sock', 'failed', 2]);
   });
+
+  test('connections that cut into each other in softirq have each one outcome and one end', async (t) => {
+    const port = await listener(t, '127.0.0.1');
+    const one = `${program('connects')} flood 127.0.0.1 ${port} 1500`;
+    const { events, stdout } = await host.record(t, ['/bin/sh', '-c', `${one} & ${one} & ${one} & wait`]);
+    const made = stdout
+      .trim()
+      .split('\n')
+      .reduce((sum, line) => sum + JSON.parse(line).done, 0);
+    const toPort = events.filter((e): e is ConnectEvent => 'dstPort' in e && e.dstPort === port);
+    const established = toPort.filter((e) => e.type !== 'socket_close' && e.outcome === 'established');
+    assert.equal(established.length, made);
+    assert.equal(new Set(established.map((e) => e.socket)).size, made);
+    assert.equal(toPort.filter((e) => e.type === 'socket_close').length, made);
+    assert.equal((await host.client.stats()).programMisses, 0);
+  });
 });

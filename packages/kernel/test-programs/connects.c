@@ -3,6 +3,7 @@
  * Connects a socket and says how it went, as one JSON line.
  *   connects tcp|udp ADDRESS PORT [nonblock] [BYTES-TO-SEND]
  *   connects send ADDRESS PORT COUNT     datagrams by sendto, without a connect
+ *   connects flood ADDRESS PORT COUNT    TCP connections one after the other, each reset at once
  *   connects unix PATH                   @NAME for the abstract name space
  */
 #define _GNU_SOURCE
@@ -69,6 +70,24 @@ static int send_datagrams(const char *address, int port, int count)
 	return 0;
 }
 
+static int flood(const char *address, int port, int count)
+{
+	struct linger reset = { 1, 0 }; /* no TIME_WAIT: the ports must not run out */
+	struct sockaddr_storage ss = { 0 };
+	socklen_t length = address_of(address, port, &ss);
+	int done = 0;
+
+	for (int i = 0; i < count; i++) {
+		int fd = socket(ss.ss_family, SOCK_STREAM, 0);
+
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+		done += connect(fd, (struct sockaddr *)&ss, length) == 0;
+		close(fd);
+	}
+	printf("{\"pid\":%d,\"done\":%d}\n", getpid(), done);
+	return 0;
+}
+
 static int connect_unix(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -94,6 +113,8 @@ int main(int argc, char **argv)
 		return connect_unix(argv[2]);
 	if (argc == 5 && !strcmp(argv[1], "send"))
 		return send_datagrams(argv[2], atoi(argv[3]), atoi(argv[4]));
+	if (argc == 5 && !strcmp(argv[1], "flood"))
+		return flood(argv[2], atoi(argv[3]), atoi(argv[4]));
 	if (argc < 4)
 		return 2;
 	socklen_t length = address_of(argv[2], atoi(argv[3]), &ss);

@@ -96,15 +96,20 @@ export class AuthStub {
 
   static async start(
     t: TestContext,
-    { clusterName = 'prod', role = 'auth' as HostRole } = {},
+    {
+      clusterName = 'prod',
+      role = 'auth' as HostRole,
+      showAuthorityOf = undefined as Authorities | undefined,
+    } = {},
   ): Promise<AuthStub> {
     const dataDir = await temporaryDirectory(t);
     const authorities = await Authorities.open({ dataDir, clusterName, create: true, now: () => new Date() });
     const keys = await openHostKeys(join(dataDir, 'auth-host'));
     const leaf = await certify(authorities, keys, { hostUuid: randomUUID(), roles: [role], lifeMs: hourMs });
+    const shown = showAuthorityOf ?? authorities;
     const tls = serverTlsOptions({
       keyPem: keys.tls.keyPem,
-      certPem: `${leaf.tls_certificate}${authorities.active('host').tls.certificatePem}`,
+      certPem: `${leaf.tls_certificate}${shown.active('host').tls.certificatePem}`,
       trust: authorities.trust(),
       alpn: [alpnProtocols.auth],
     });

@@ -5,13 +5,13 @@ import { open } from 'node:fs/promises';
 
 const blockSize = 256 * 1024;
 
-/** Memory in use: a block, or the longest line if that is larger. */
-export async function* linesForward(path: string): AsyncGenerator<string[]> {
+/** From byte `from` on, where a line begins. Memory in use: a block, or the longest line if that is larger. */
+export async function* linesForward(path: string, from = 0): AsyncGenerator<string[]> {
   const handle = await open(path, 'r');
   try {
     let carry = Buffer.alloc(0);
     const limit = (await handle.stat()).size;
-    for (let at = 0; at < limit; ) {
+    for (let at = from; at < limit; ) {
       const block = Buffer.allocUnsafe(Math.min(blockSize, limit - at));
       const { bytesRead } = await handle.read(block, 0, block.length, at);
       if (bytesRead === 0) return;

@@ -26,7 +26,7 @@ export function loadConfig(text: string, source = 'teleport.yaml'): LoadedConfig
   reader.finish();
   return {
     config: deepFreeze(toConfig(raw)),
-    warnings: [...inFileOrder(reader.warnings), ...wholeFileWarnings(raw, reader)],
+    warnings: inFileOrder(reader.warnings),
   };
 }
 
@@ -90,12 +90,6 @@ function checkTokens(raw: Raw, reader: YamlReader): void {
     position,
     'auth_service.tokens: each token must be "roles:secret", such as "proxy,node:secret"',
   );
-}
-
-function wholeFileWarnings(raw: Raw, reader: YamlReader): ConfigWarning[] {
-  if (!raw.proxy_service.enabled || reader.given.has('proxy_service.enabled')) return [];
-  const message = 'proxy_service is on by default, but not yet in effect in this version';
-  return [{ code: 'not_in_effect', key: 'proxy_service', message }];
 }
 
 function inFileOrder(warnings: readonly ConfigWarning[]): ConfigWarning[] {

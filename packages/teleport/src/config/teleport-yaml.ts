@@ -6,7 +6,6 @@ import {
   always,
   bool,
   duration,
-  type FieldOptions,
   integer,
   list,
   name,
@@ -19,8 +18,7 @@ import {
 
 const none = undefined;
 const at = (host: string, port: number): Address => ({ host, port });
-const listen = (port: number, doc: string, more: Pick<FieldOptions<Address>, 'notYet'> = {}) =>
-  address({ port, default: at('0.0.0.0', port), doc, ...more });
+const listen = (port: number, doc: string) => address({ port, default: at('0.0.0.0', port), doc });
 // 1 GiB for one kind: the kernel keeps the ring in locked memory, so a slip of the keyboard must not take it all.
 const maxBufferPages = 262_144;
 const bufferPages = (name: string, pages: number, what: string) =>
@@ -35,20 +33,31 @@ const bufferPages = (name: string, pages: number, what: string) =>
 const storage = section(
   {
     type: oneOf(['dir', 'sqlite', 'postgresql'], {
-      default: 'dir',
-      doc: 'Where users, roles and tokens are kept.',
+      default: 'sqlite',
+      doc: 'Where users, roles, tokens and nodes are kept. `sqlite` and `dir` are a file in `data_dir`.',
+      notYet: (type) => type === 'postgresql',
     }),
-    conn_string: text({ default: none, doc: 'Connection string of a `postgresql` store.' }),
+    conn_string: text({
+      default: none,
+      doc: 'Connection string of a `postgresql` store.',
+      notYet: always,
+    }),
     audit_events_uri: list(text({ default: '', doc: 'A place for audit events.' }), {
       doc: 'Further places audit events go to.',
+      notYet: always,
     }),
-    audit_sessions_uri: text({ default: none, doc: 'Where session recordings are uploaded to.' }),
+    audit_sessions_uri: text({
+      default: none,
+      doc: 'Where session recordings are uploaded to.',
+      notYet: always,
+    }),
     retention_period: duration({
       default: none,
       doc: 'How long audit events are kept. Without it, for ever.',
+      notYet: always,
     }),
   },
-  { doc: 'Where state is kept. Without it: files in `data_dir`.', notYet: always },
+  { doc: 'Where state is kept. Without it: files in `data_dir`.' },
 );
 
 const log = section(
@@ -77,35 +86,30 @@ const teleport = section(
     pid_file: path({ default: none, doc: "Where to write the daemon's process id." }),
     auth_servers: list(address({ port: 3025, default: none, doc: 'An auth service.' }), {
       doc: 'Auth services of the cluster. Versions `v1` and `v2` only.',
-      notYet: always,
     }),
     auth_server: address({
       port: 3025,
       default: none,
       doc: 'The auth service. Version `v3` only, instead of `proxy_server`.',
-      notYet: always,
     }),
     proxy_server: address({
       port: 3080,
       default: none,
       doc: 'The proxy service. Version `v3` only, instead of `auth_server`; with both given, this one is used.',
-      notYet: always,
     }),
     auth_token: text({
       default: none,
       doc: 'Token to join the cluster with, or the path of a file holding it.',
-      notYet: always,
     }),
     join_params: section(
       {
         method: text({ default: 'token', doc: 'How to join.' }),
         token_name: text({ default: none, doc: 'The token.' }),
       },
-      { doc: 'Joining, said in full; instead of `auth_token`.', notYet: always },
+      { doc: 'Joining, said in full; instead of `auth_token`.' },
     ),
     ca_pin: list(text({ default: '', doc: 'sha256:…' }), {
       doc: 'Hashes of the CA keys to expect when joining.',
-      notYet: always,
     }),
     advertise_ip: text({
       default: none,
@@ -115,7 +119,6 @@ const teleport = section(
       port: 3000,
       default: none,
       doc: 'Where to serve `/healthz`, `/readyz` and `/metrics`.',
-      notYet: always,
     }),
     log,
     connection_limits: section(
@@ -142,7 +145,11 @@ const teleport = section(
 
 const authentication = section(
   {
-    type: oneOf(['local', 'oidc', 'saml', 'github'], { default: 'local', doc: 'Who says who a user is.' }),
+    type: oneOf(['local', 'oidc', 'saml', 'github'], {
+      default: 'local',
+      doc: 'Who says who a user is.',
+      notYet: (type) => type !== 'local',
+    }),
     second_factor: oneOf(['off', 'otp', 'webauthn', 'on', 'optional'], {
       default: 'otp',
       doc: 'The second factor to ask for.',
@@ -154,7 +161,7 @@ const authentication = section(
       { doc: 'Hardware keys.' },
     ),
   },
-  { doc: 'How users of `tsh login` and of the web prove who they are.', notYet: always },
+  { doc: 'How users of `tsh login` and of the web prove who they are.' },
 );
 
 const authService = section(
@@ -165,10 +172,9 @@ const authService = section(
       shown: 'the nodename',
       doc: 'Name of the cluster, in every audit event. It is part of host certificates: choose it once.',
     }),
-    listen_addr: listen(3025, 'Where other hosts reach the auth service.', { notYet: always }),
+    listen_addr: listen(3025, 'Where other hosts reach the auth service.'),
     tokens: list(text({ default: '', doc: '`roles:secret`' }), {
       doc: 'Static join tokens: `"proxy,node:secret"`.',
-      notYet: always,
     }),
     session_recording: oneOf(['node', 'node-sync', 'proxy', 'proxy-sync', 'off'], {
       default: 'node',
@@ -179,12 +185,10 @@ const authService = section(
     client_idle_timeout: duration({
       default: none,
       doc: 'Disconnect clients that are silent for so long. Without it, never.',
-      notYet: always,
     }),
     disconnect_expired_cert: bool({
       default: false,
       doc: 'End sessions when the certificate they began with ends.',
-      notYet: (on) => on,
     }),
   },
   { doc: "The cluster's certificate authorities, users and roles." },
@@ -239,7 +243,6 @@ const sshService = section(
     port_forwarding: bool({
       default: true,
       doc: 'Allow port forwarding, for roles that do.',
-      notYet: (on) => on,
     }),
     x11: section(
       { enabled: bool({ default: false, doc: 'Allow X11 forwarding.', notYet: (on) => on }) },
@@ -266,15 +269,14 @@ const keypair = section(
 
 const proxyService = section(
   {
-    enabled: bool({ default: true, doc: 'Run the proxy service here.', notYet: (on) => on }),
-    web_listen_addr: listen(3080, 'HTTPS: web UI and API.', { notYet: always }),
-    listen_addr: listen(3023, 'SSH clients.', { notYet: always }),
-    tunnel_listen_addr: listen(3024, 'Reverse tunnels of nodes.', { notYet: always }),
+    enabled: bool({ default: true, doc: 'Run the proxy service here.' }),
+    web_listen_addr: listen(3080, 'HTTPS: log-in, API, and by ALPN everything else.'),
+    listen_addr: listen(3023, 'SSH clients.'),
+    tunnel_listen_addr: listen(3024, 'Reverse tunnels of nodes.'),
     public_addr: list(text({ default: '', doc: 'host:port' }), {
       doc: 'Names clients reach the proxy by.',
-      notYet: always,
     }),
-    https_keypairs: list(keypair, { doc: 'TLS keys and certificates.', notYet: always }),
+    https_keypairs: list(keypair, { doc: 'TLS keys and certificates.' }),
     acme: section(
       {
         enabled: bool({ default: false, doc: 'Take certificates from an ACME CA.' }),

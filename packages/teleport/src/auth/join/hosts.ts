@@ -67,8 +67,15 @@ export async function makeHostCertificates(parts: Parts, order: HostOrder): Prom
   const validity = { validAfter: new Date(now - skewMs), validBefore: new Date(now + hostTtlMs) };
   const { ssh, tls } = parts.authorities.active('host');
   const publicKey = Buffer.from(sshPublicKey, 'base64');
-  const clusterNames = [`${nodename}.${clusterName}`, `${hostUuid}.${clusterName}`];
-  const principals = [...new Set([nodename, hostUuid, ...clusterNames, ...loopback, ...order.principals])];
+  const principals = [
+    ...new Set([
+      nodename,
+      hostUuid,
+      ...clusterNames(order.record, clusterName),
+      ...loopback,
+      ...order.principals,
+    ]),
+  ];
   const blob = await issueCertificate(ssh, {
     type: 'host',
     publicKey,
@@ -112,6 +119,15 @@ export async function makeHostCertificates(parts: Parts, order: HostOrder): Prom
   };
 }
 
+/** `proxy.<cluster>` is every proxy of the cluster, to clients that ask for any: a node called "proxy" is not. */
+function clusterNames({ hostUuid, nodename, roles }: HostRecord, cluster: string): string[] {
+  const own = [`${nodename}.${cluster}`, `${hostUuid}.${cluster}`];
+  const common = `proxy.${cluster}`;
+  return roles.includes('proxy')
+    ? [...own, common]
+    : own.filter((name) => name.toLowerCase() !== common.toLowerCase());
+}
+
 /**
  * The names a host wants to be dialled by. Refused are those by which it could be taken for somebody else: another
  * host's uuid, the cluster's name, and the addresses of proxies unless it is one. Two nodes of one name are
@@ -127,8 +143,9 @@ export async function refuseForeignNames(
     roles.includes('proxy') || roles.includes('auth') ? new Set<string>() : await proxyNames(parts);
   for (const name of names) {
     const [label = ''] = name.toLowerCase().split('.');
+    const common = name.toLowerCase() === `proxy.${clusterName}`.toLowerCase() && !roles.includes('proxy');
     const otherUuid = uuidForm.test(label) && label !== hostUuid.toLowerCase();
-    if (otherUuid || name === clusterName || taken.has(name.toLowerCase())) {
+    if (otherUuid || common || name === clusterName || taken.has(name.toLowerCase())) {
       throw new AppError(
         'denied',
         'join.foreign_name',

@@ -125,7 +125,7 @@ test('a host that poses as another, by uuid or by name, is refused', async (t) =
   const posing = newHost();
   posing.local.hostUuid = host.local.hostUuid;
   await refuses(cluster, await joinBody(cluster, posing, 'static-secret'), 'join.host_taken', /another key/);
-  for (const name of [host.local.hostUuid, `${randomUUID()}.test`, 'test']) {
+  for (const name of [host.local.hostUuid, `${randomUUID()}.test`, 'test', 'proxy.test']) {
     const other = newHost();
     other.local.principals = [name];
     await refuses(
@@ -174,6 +174,16 @@ test('a node cannot take the address of a proxy, another proxy can share it', as
   const second = newHost('gate', ['proxy']);
   second.local.principals = ['example.com'];
   await joinHost(cluster, second);
+});
+
+test('the name that means any proxy is on the certificates of proxies only', async (t) => {
+  const cluster = await openCluster(t);
+  const principalsOf = async (host: TestHost) => {
+    const { ssh_certificate } = await joinHost(cluster, host);
+    return parseCertificate(Buffer.from(ssh_certificate, 'base64')).principals;
+  };
+  assert.ok((await principalsOf(newHost('gate', ['proxy']))).includes('proxy.test'));
+  assert.equal((await principalsOf(newHost('proxy'))).includes('proxy.test'), false);
 });
 
 test('a locked host neither joins nor renews, a removed one does not renew', async (t) => {

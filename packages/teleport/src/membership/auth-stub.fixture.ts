@@ -9,7 +9,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import type { TLSSocket } from 'node:tls';
+import type { TLSSocket, TlsOptions } from 'node:tls';
 import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import type { HostRole } from '@sallyport/contracts/api/route.ts';
 import { alpnProtocols } from '@sallyport/contracts/api/tunnel.ts';
@@ -75,13 +75,19 @@ export class AuthStub {
   readonly handlers = new Map<string, StubHandler>();
   readonly #server: ReturnType<typeof createServer>;
   readonly #sockets = new Set<Socket>();
+  readonly #tls: () => Promise<TlsOptions>;
   /** Of certificates it grants. */
   lifeMs = hourMs;
   #port = 0;
 
-  private constructor(authorities: Authorities, server: ReturnType<typeof createServer>) {
+  private constructor(
+    authorities: Authorities,
+    server: ReturnType<typeof createServer>,
+    tls: () => Promise<TlsOptions>,
+  ) {
     this.authorities = authorities;
     this.#server = server;
+    this.#tls = tls;
     server.on('connection', (socket: Socket) => {
       this.#sockets.add(socket.on('close', () => this.#sockets.delete(socket)));
     });
@@ -105,15 +111,18 @@ export class AuthStub {
     const dataDir = await temporaryDirectory(t);
     const authorities = await Authorities.open({ dataDir, clusterName, create: true, now: () => new Date() });
     const keys = await openHostKeys(join(dataDir, 'auth-host'));
-    const leaf = await certify(authorities, keys, { hostUuid: randomUUID(), roles: [role], lifeMs: hourMs });
-    const shown = showAuthorityOf ?? authorities;
-    const tls = serverTlsOptions({
-      keyPem: keys.tls.keyPem,
-      certPem: `${leaf.tls_certificate}${shown.active('host').tls.certificatePem}`,
-      trust: authorities.trust(),
-      alpn: [alpnProtocols.auth],
-    });
-    const stub = new AuthStub(authorities, createServer(tls));
+    const hostUuid = randomUUID();
+    const tls = async () => {
+      const leaf = await certify(authorities, keys, { hostUuid, roles: [role], lifeMs: hourMs });
+      const shown = showAuthorityOf ?? authorities;
+      return serverTlsOptions({
+        keyPem: keys.tls.keyPem,
+        certPem: `${leaf.tls_certificate}${shown.active('host').tls.certificatePem}`,
+        trust: authorities.trust(),
+        alpn: [alpnProtocols.auth],
+      });
+    };
+    const stub = new AuthStub(authorities, createServer(await tls()), tls);
     await stub.listen();
     t.after(() => stub.stop());
     return stub;
@@ -137,6 +146,11 @@ export class AuthStub {
     this.#server.close();
     this.cut();
     await closed;
+  }
+
+  /** A certificate of what signs now, and the trust of now, for new connections. */
+  async retrust(): Promise<void> {
+    this.#server.setSecureContext(await this.#tls());
   }
 
   cut(): void {

@@ -40,6 +40,7 @@ struct environment {
 struct spec {
 	const char *login;
 	const char *command; /* NULL: interactive log-in shell */
+	bool relay; /* no shell at all: relay.c */
 	const char *cgroup; /* NULL: stay where we are */
 	const char *pam_service; /* NULL: no PAM */
 	const char *remote_host;
@@ -98,6 +99,8 @@ struct leader_report {
 	int32_t stage, error;
 };
 _Noreturn void run_leader(const struct session *session, int report_fd, int go_fd);
+/* relay.c: what the leader becomes instead of a shell */
+_Noreturn void run_relay(void);
 /* records.c: utmp, wtmp, lastlog */
 void describe_last_login(const struct session *session, char *text, size_t size);
 void record_login(const struct session *session, pid_t leader);

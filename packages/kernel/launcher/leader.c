@@ -150,6 +150,12 @@ void run_leader(const struct session *session, int report_fd, int go_fd)
 	/* Watched from here on: what opens no file leaves no record in front of the shell's own exec. */
 	reset_signals();
 	become(&session->account, report_fd);
+	if (session->spec.relay) {
+		if (close_rest(report_fd) < 0)
+			give_up(report_fd, STAGE_EXEC);
+		close(REPORT_FD); /* the supervisor takes it for the exec, which does not come */
+		run_relay();
+	}
 	if (*session->greeting)
 		fputs(session->greeting, stderr);
 	enter_home(&session->account);

@@ -95,6 +95,8 @@ static bool parse_field(struct spec *spec, const char *key, const char *value)
 	}
 	if (!strcmp(key, "env"))
 		return add_client_env(spec, value);
+	if (!strcmp(key, "relay"))
+		return spec->relay = true;
 	if (!strcmp(key, "modes"))
 		return parse_modes(spec, value);
 	if (!strcmp(key, "size")) {

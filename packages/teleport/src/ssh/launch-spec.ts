@@ -16,9 +16,10 @@ export function encodeSpec(request: LaunchRequest): Buffer {
 }
 
 function specFields(request: LaunchRequest): string[] {
-  const { command, cgroupDir, pamService, pty } = request;
+  const { command, cgroupDir, pamService, pty, relay } = request;
   const fields = [`login=${request.login}`, `remote_host=${request.remoteHost}`];
   if (command !== undefined) fields.push(`command=${command}`);
+  if (relay) fields.push('relay=1');
   if (cgroupDir !== undefined) fields.push(`cgroup=${cgroupDir}`);
   if (pamService !== undefined) fields.push(`pam_service=${pamService}`);
   if (pty) fields.push(`size=${sizeWords(pty)}`, `term=${pty.term}`, `modes=${modesHex(pty.modes)}`);

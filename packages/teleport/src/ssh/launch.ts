@@ -12,6 +12,8 @@ export interface LaunchRequest {
   readonly login: string;
   /** Handed to `<login shell> -c`; undefined = interactive login shell (argv[0] with a dash). */
   readonly command: string | undefined;
+  /** Instead of a shell: what connects and listens for the user, told what by `forwarding/relay.ts` over the pipes. */
+  readonly relay?: boolean;
   /**
    * Variables set before the account's own: what the node let through from the client, plus
    * SSH_CLIENT and SSH_CONNECTION. USER, LOGNAME, HOME, SHELL, PATH, MAIL, TERM, SSH_TTY and PAM's variables

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The relay's two halves: relay.c hears the daemon and listens, relay-stream.c is one connection. */
+#ifndef RELAY_H
+#define RELAY_H
+
+#include <stdbool.h>
+
+enum { RELAY_PATH_MAX = 107 }; /* sun_path without its NUL */
+
+void relay_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Each in a process of its own, which it is to the end. */
+_Noreturn void relay_connect_tcp(unsigned id, const char *host, unsigned port);
+_Noreturn void relay_connect_unix(unsigned id, const char *path);
+_Noreturn void relay_incoming(unsigned listener, int socket, unsigned port, const char *address);
+
+#endif

@@ -30,6 +30,8 @@ export interface CreateAuthServiceOptions {
   readonly version: string;
   readonly log: AuthLog;
   readonly now?: () => Date;
+  /** For a process beside the daemon (tctl on the auth host), on the same store. */
+  readonly secondary?: boolean;
 }
 
 export async function createAuthService(options: CreateAuthServiceOptions): Promise<AuthService> {
@@ -45,7 +47,7 @@ export async function createAuthService(options: CreateAuthServiceOptions): Prom
     );
   }
   const now = options.now ?? (() => new Date());
-  const journal = await Journal.open({ store, audit, log });
+  const journal = await Journal.open({ store, audit, log, secondary: options.secondary === true });
   const parts: Parts = {
     store,
     journal,

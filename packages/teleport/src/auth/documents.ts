@@ -5,7 +5,6 @@ import type { Item, Store, Write } from './store/store.ts';
 
 /** Authorities are files, not items. */
 export type StoredKind = Exclude<ResourceDocumentKind, 'cert_authority'>;
-export const storedKinds = ['role', 'user', 'token', 'lock', 'node', 'proxy'] as const satisfies StoredKind[];
 export type DocumentOf<K extends ResourceDocumentKind> = Extract<ResourceDocument, { kind: K }>;
 
 export function keyOf(kind: StoredKind, name: string): string {

@@ -112,7 +112,7 @@ test('a process killed between change and log loses neither', async (t) => {
   const store = await openStore(t, dataDir);
   assert.ok(await store.get('user/ana'));
   const audit = memoryLog();
-  await (await Journal.open({ store, audit, log })).close();
+  await (await Journal.open({ store, audit, log, abandonedMs: 0 })).close();
   assert.deepEqual(
     audit.events.map(({ code }) => code),
     ['T1002I'],
@@ -130,8 +130,18 @@ test('an event that reached the log before the process died is not told twice', 
   await file.append([told]);
   for (const [i, event] of [told, untold].entries())
     await store.commit([{ type: 'put', key: `outbox/dead/${i}`, value: JSON.stringify(event) }]);
-  await (await Journal.open({ store, audit: auditSink(file, stamp), log })).close();
+  await (await Journal.open({ store, audit: auditSink(file, stamp), log, abandonedMs: 0 })).close();
   const uids: string[] = [];
   for await (const event of file.search()) uids.push(event.uid);
   assert.deepEqual(uids, [told.uid, untold.uid]);
+});
+
+test('what a living process is about to tell is left to it, by daemon and by tctl', async (t) => {
+  const store = await openStore(t, await directory(t));
+  const value = JSON.stringify(stamp.stamp(created));
+  await store.commit([{ type: 'put', key: 'outbox/alive/0', value }]);
+  const audit = memoryLog();
+  await (await Journal.open({ store, audit, log })).close();
+  await (await Journal.open({ store, audit, log, secondary: true, abandonedMs: 0 })).close();
+  assert.deepEqual([audit.events.length, (await store.range('outbox/')).length], [0, 1]);
 });

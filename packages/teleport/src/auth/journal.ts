@@ -1,6 +1,6 @@
 // Changes of the store together with the events that tell of them. A change and its events are one commit: the
 // events wait in the store (`outbox/…`) until they are in the audit log, so a process that dies between the two
-// loses neither. What a dead process left is told when the next one opens.
+// loses neither. What a dead process left is told by the daemon, at its start or a little later.
 import { randomUUID } from 'node:crypto';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import {
@@ -18,6 +18,10 @@ export interface JournalOptions {
   readonly log: AuthLog;
   /** After the audit log refused, ms. */
   readonly retryMs?: number;
+  /** A process beside the daemon (tctl): tells of its own changes, and leaves those of the dead to the daemon. */
+  readonly secondary?: boolean;
+  /** Events of other processes wait so long before they count as left behind, ms. */
+  readonly abandonedMs?: number;
 }
 
 interface Waiting {
@@ -28,6 +32,9 @@ interface Waiting {
 const prefix = 'outbox/';
 /** Events that may wait while the audit log cannot be written. With more, nothing is changed any more. */
 const maxWaiting = 1_000;
+/** A living process tells of its changes within milliseconds. */
+const abandonedMs = 5_000;
+const lookAgainMs = 30_000;
 /** Clocks may step back a little between a crash and the restart. */
 const clockSlackMs = 3600_000;
 
@@ -38,7 +45,9 @@ export class Journal {
   #waiting: Waiting[] = [];
   #draining: Promise<AppError | undefined> | undefined;
   #forgetting: Promise<void> | undefined;
+  #recovering: Promise<void> | undefined;
   #retry: NodeJS.Timeout | undefined;
+  #look: NodeJS.Timeout | undefined;
 
   private constructor(options: JournalOptions) {
     this.#options = options;
@@ -47,7 +56,11 @@ export class Journal {
   /** Tells first what a process before this one could not. */
   static async open(options: JournalOptions): Promise<Journal> {
     const journal = new Journal(options);
+    if (options.secondary === true) return journal;
     await journal.#recover();
+    journal.#look = setInterval(() => {
+      journal.#recovering ??= journal.#recoverQuietly();
+    }, lookAgainMs).unref();
     return journal;
   }
 
@@ -75,6 +88,8 @@ export class Journal {
 
   /** What waits is tried once more. */
   async close(): Promise<void> {
+    clearInterval(this.#look);
+    await this.#recovering;
     await this.#draining;
     if (this.#waiting.length > 0) await this.#drain();
     await this.#forgetting;
@@ -133,16 +148,30 @@ export class Journal {
     }
   }
 
+  async #recoverQuietly(): Promise<void> {
+    try {
+      await this.#recover();
+    } catch (error) {
+      this.#options.log.warn({ error: AppError.from(error).message }, 'the outbox cannot be looked through');
+    } finally {
+      this.#recovering = undefined;
+    }
+  }
+
   async #recover(): Promise<void> {
     const { audit, log, store } = this.#options;
-    const left = await store.range(prefix);
-    for (const { key, value } of left) {
+    const rows = (await store.range(prefix)).filter(({ key }) => !key.startsWith(prefix + this.#writer));
+    const before = Date.now() - (this.#options.abandonedMs ?? abandonedMs);
+    let told = 0;
+    for (const { key, value } of rows) {
       const parsed = parseEvent(value);
       if (!parsed.ok) log.warn({ key, detail: parsed.detail }, 'an event in the outbox cannot be read');
+      else if (Date.parse(parsed.event.time) > before) continue;
       else if (!(await this.#known(parsed.event))) await audit.append([parsed.event]);
       await this.#forget([key]);
+      told++;
     }
-    if (left.length > 0) log.info({ events: left.length }, 'events of an interrupted process were told');
+    if (told > 0) log.info({ events: told }, 'events of an interrupted process were told');
   }
 
   async #known(event: AuditEvent): Promise<boolean> {

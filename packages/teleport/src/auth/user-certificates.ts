@@ -20,6 +20,8 @@ export interface CertificateOrder {
   readonly tlsPublicKey: string | undefined;
   /** Default 12 h; capped by the user's roles. */
   readonly ttlMs: number | undefined;
+  /** Uuid of the second factor that was used. */
+  readonly mfaDevice?: string | undefined;
   readonly actor: { readonly user: string; readonly user_kind: 1 | 2 | 3 };
 }
 
@@ -30,6 +32,9 @@ export interface IssuedCertificates {
   /** To be told before the certificates are handed out. */
   readonly event: EventDraft;
 }
+
+/** So that a node can tell a session by a device that is locked. Its data is one string. */
+export const mfaDeviceExtension = 'mfa-device@sallyport';
 
 export const defaultTtlMs = 12 * 3600_000;
 /** At most, when no role says so. */
@@ -59,7 +64,11 @@ export async function makeUserCertificates(
     keyId: user.name,
     principals: logins,
     ...validity,
-    extensions: { ...identityToExtensions({ ...user, ...options }), ...permits(options) },
+    extensions: {
+      ...identityToExtensions({ ...user, ...options }),
+      ...permits(options),
+      ...(order.mfaDevice === undefined ? {} : { [mfaDeviceExtension]: order.mfaDevice }),
+    },
   });
   const { roles: roleNames, traits } = user;
   const tlsCertificate =

@@ -115,7 +115,7 @@ export class LogIn {
   async #admit(request: LogInRequest, { account, device, writes }: Proven): Promise<UserCertificates> {
     const { user } = request.proof;
     const actor = { user, user_kind: 1 as const };
-    const order = { account, actor, ...request };
+    const order = { account, actor, mfaDevice: device?.id, ...request };
     const { certificates, event } = await makeUserCertificates(this.#parts, order).catch(
       async (error: unknown) => {
         throw await this.#refused(request, AppError.from(error).message, AppError.from(error));

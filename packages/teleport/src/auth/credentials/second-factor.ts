@@ -3,7 +3,7 @@ import type { SecondFactor } from '../auth-service.ts';
 import type { Write } from '../store/store.ts';
 import type { Challenges } from './challenge.ts';
 import type { Device } from './device.ts';
-import { checkTotp } from './totp.ts';
+import { checkTotp, newTotpSecret } from './totp.ts';
 import { checkLogIn, type Proof, type RelyingParty } from './webauthn.ts';
 
 export interface FactorProof {
@@ -30,6 +30,8 @@ export interface FactorAnswer {
   readonly writes: readonly Write[];
 }
 
+const decoySecret = newTotpSecret();
+
 export function offersOtp(mode: SecondFactor): boolean {
   return mode === 'otp' || mode === 'on' || mode === 'optional';
 }
@@ -51,7 +53,11 @@ export async function checkSecondFactor(question: FactorQuestion): Promise<Proof
 
 async function checkCode({ devices, now }: FactorQuestion, otp: string): Promise<Proof<FactorAnswer>> {
   const apps = devices.filter((device) => device.type === 'totp');
-  if (apps.length === 0) return { ok: false, reason: 'the user has no authenticator app' };
+  if (apps.length === 0) {
+    // The same work as for somebody who has one.
+    await checkTotp({ secret: decoySecret, lastStep: 0 }, otp, now);
+    return { ok: false, reason: 'the user has no authenticator app' };
+  }
   for (const device of apps) {
     const step = await checkTotp(device, otp, now);
     if (step !== undefined) return { ok: true, value: used(devices, { ...device, lastStep: step }, []) };

@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { roleDocument } from '@sallyport/contracts/api/resources.ts';
+import fc from 'fast-check';
+import { lossPolicies, recordedKinds } from '../ca/identity.ts';
+import { presetRoles } from './preset-roles.ts';
+import type { Role } from './role.ts';
+import { toRole, toRoleDocument } from './role-document.ts';
+
+const selector = fc.dictionary(
+  fc.constantFrom('env', 'team', '*'),
+  fc.array(fc.constantFrom('prod', '*', '8'), { maxLength: 2 }),
+  { maxKeys: 2 },
+);
+const rules = fc.array(
+  fc.record({
+    resources: fc.subarray(['user', 'event', '*'] as const, { minLength: 1 }),
+    verbs: fc.subarray(['read', 'list', '*'] as const, { minLength: 1 }),
+  }),
+  { minLength: 1, maxLength: 2 },
+);
+const conditions = fc.record(
+  {
+    logins: fc.array(fc.constantFrom('root', '{{internal.logins}}'), { maxLength: 2 }),
+    nodeLabels: selector,
+    rules,
+  },
+  { requiredKeys: ['logins', 'nodeLabels'] },
+);
+const options = fc.record(
+  {
+    maxSessionTtlMs: fc.integer({ min: 60_000, max: 10 ** 9 }),
+    enhancedRecording: fc.subarray([...recordedKinds]),
+    recordSession: fc.constantFrom('best_effort' as const, 'strict' as const),
+    lossPolicy: fc.constantFrom(...lossPolicies),
+    portForwarding: fc.boolean(),
+    forwardAgent: fc.boolean(),
+    x11Forwarding: fc.boolean(),
+    sshFileCopy: fc.boolean(),
+    maxSessions: fc.integer({ min: 1, max: 99 }),
+    clientIdleTimeoutMs: fc.integer({ min: 1000, max: 10 ** 9 }),
+    disconnectExpiredCert: fc.boolean(),
+  },
+  { requiredKeys: [] },
+);
+const role: fc.Arbitrary<Role> = fc.record({
+  name: fc.constantFrom('ops', 'a.b@c'),
+  allow: conditions,
+  deny: conditions,
+  options,
+});
+const plain = (value: unknown) => JSON.parse(JSON.stringify(value));
+
+test('a role that is written as a document reads back as the same role', () => {
+  fc.assert(
+    fc.property(role, (each) => {
+      const document = roleDocument.parse(plain(toRoleDocument(each)));
+      assert.deepEqual(plain(toRole(document)), plain(each));
+    }),
+  );
+  for (const each of presetRoles)
+    assert.deepEqual(plain(toRole(roleDocument.parse(plain(toRoleDocument(each))))), plain(each));
+});
+
+test('a document that is written by hand may leave everything out but its name', () => {
+  const read = toRole(roleDocument.parse({ kind: 'role', metadata: { name: 'ops' } }));
+  assert.deepEqual([read.allow.logins, read.allow.nodeLabels, read.deny.logins], [[], {}, []]);
+  const labels = { cores: 8, env: 'prod', zones: ['a', 'b'] };
+  const loose = { kind: 'role', metadata: { name: 'ops' }, spec: { allow: { node_labels: labels } } };
+  assert.deepEqual(toRole(roleDocument.parse(loose)).allow.nodeLabels, {
+    cores: ['8'],
+    env: ['prod'],
+    zones: ['a', 'b'],
+  });
+});

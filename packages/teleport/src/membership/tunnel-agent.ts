@@ -23,8 +23,8 @@ export interface TunnelTarget {
   readonly address: Address;
   /** The web port, which tells tunnels by ALPN; otherwise the tunnel port. */
   readonly tls: boolean;
-  /** What the proxy's host certificate must name: its uuid where it is known, else the host that is dialled. */
-  readonly principal: string;
+  /** The proxy that must answer, where it is known. An address may also lead to any proxy of the cluster. */
+  readonly proxyUuid: string | undefined;
 }
 
 /** A stream a proxy opened, and whose it is. */
@@ -34,8 +34,13 @@ export interface TunnelAgentOptions {
   readonly target: TunnelTarget;
   readonly member: HostMember;
   readonly take: TakeStream;
-  /** A tunnel is up, to the proxy with this uuid. False: it is not wanted (there is one already). */
-  readonly onUp: (proxyUuid: string) => boolean;
+  /**
+   * May this agent have the tunnel to this proxy? Asked before it logs in: a proxy keeps the newest tunnel of a host
+   * and ends the older one, with all that runs through it. Until `onDown` nobody else may.
+   */
+  readonly claim: (proxyUuid: string) => boolean;
+  readonly onUp: (proxyUuid: string) => void;
+  /** After each connection or attempt. */
   readonly onDown: () => void;
   readonly now: () => Date;
   readonly log: MembershipLog;
@@ -46,21 +51,30 @@ export interface TunnelAgentOptions {
 
 /** Streams through one tunnel; a node serves fewer sessions than that. */
 const maxStreams = 4_096;
-/** A tunnel that is not wanted now may be later: the address may lead to another proxy by then. */
-const unwantedMs = 30_000;
+/** A tunnel that lived so long was none that a proxy lets in and throws out. */
+const steadyMs = 10_000;
+/** An address whose proxy has a tunnel already may lead to another proxy later. */
+const claimedMs = 30_000;
 
 export class TunnelAgent {
   readonly #options: TunnelAgentOptions;
   readonly #ending = new AbortController();
-  readonly #running: Promise<void>;
+  #running: Promise<void> = Promise.resolve();
   readonly #backoff: Backoff;
   #client: SshClient | undefined;
   #problem: string | undefined = 'not connected yet';
   #proxyUuid: string | undefined;
+  /** The proxy that answered has a tunnel of this host already. */
+  #claimed = false;
+  #waiting = new AbortController();
 
   constructor(options: TunnelAgentOptions) {
     this.#options = options;
     this.#backoff = options.backoff ?? new Backoff({ firstMs: 500, maxMs: 30_000 });
+  }
+
+  /** Once whoever made it is ready to be asked. */
+  start(): void {
     this.#running = this.#run();
   }
 
@@ -73,6 +87,11 @@ export class TunnelAgent {
     return this.#problem;
   }
 
+  /** Another tunnel has ended: perhaps this one is wanted now. */
+  retry(): void {
+    this.#waiting.abort();
+  }
+
   async close(): Promise<void> {
     this.#ending.abort();
     this.#client?.close();
@@ -82,41 +101,61 @@ export class TunnelAgent {
   async #run(): Promise<void> {
     const { signal } = this.#ending;
     while (!signal.aborted) {
+      this.#waiting = new AbortController();
+      const wake = this.#waiting.signal;
       const waitMs = await this.#once().catch((error: unknown) => this.#failed(AppError.from(error)));
-      await pause(waitMs, signal);
+      await pause(waitMs, AbortSignal.any([signal, wake]));
     }
   }
 
   /** One connection, from dialling to its end. Milliseconds to wait before the next. */
   async #once(): Promise<number> {
-    const { target, onUp, onDown, log } = this.#options;
-    const client = await this.#connect();
+    const { target, claim, onDown } = this.#options;
+    this.#claimed = target.proxyUuid !== undefined && !claim(target.proxyUuid);
+    if (this.#claimed) return this.#unwanted();
+    try {
+      const client = await this.#connect();
+      return await this.#serve(client);
+    } catch (error) {
+      if (this.#claimed) return this.#unwanted();
+      throw error;
+    } finally {
+      onDown();
+    }
+  }
+
+  #unwanted(): number {
+    this.#problem = undefined;
+    return claimedMs * (0.5 + Math.random() / 2);
+  }
+
+  /** Until the tunnel ends. */
+  async #serve(client: SshClient): Promise<number> {
+    const { target, onUp, log } = this.#options;
     const address = formatAddress(target.address);
     const proxyUuid = proxyOf(client.hostKey);
-    if (this.#ending.signal.aborted || !onUp(proxyUuid)) {
-      client.close();
-      this.#problem = undefined;
-      return unwantedMs * (0.5 + Math.random() / 2);
-    }
     this.#client = client;
+    if (this.#ending.signal.aborted) client.close();
     this.#proxyUuid = proxyUuid;
     this.#problem = undefined;
     log.info({ address, proxyUuid }, 'a reverse tunnel is up');
+    onUp(proxyUuid);
     const up = performance.now();
     const reason = await client.closed;
     this.#client = undefined;
     this.#proxyUuid = undefined;
     this.#problem = `the tunnel to ${address} has ended: ${reason}`;
-    onDown();
     if (!this.#ending.signal.aborted) log.warn({ address, proxyUuid, reason }, 'a reverse tunnel has ended');
     // A proxy that lets in and throws out at once must not be knocked at without a pause.
-    if (performance.now() - up > 10_000) this.#backoff.reset();
+    if (performance.now() - up > steadyMs) this.#backoff.reset();
     return this.#backoff.next();
   }
 
   async #connect(): Promise<SshClient> {
     const { target, member, keepaliveMs = 15_000 } = this.#options;
     const stream = await this.#dial(target);
+    const onAbort = () => stream.destroy();
+    this.#ending.signal.addEventListener('abort', onAbort, { once: true });
     try {
       return await connectSsh({
         stream,
@@ -130,6 +169,8 @@ export class TunnelAgent {
     } catch (error) {
       stream.destroy();
       throw tunnelError(target.address, error);
+    } finally {
+      this.#ending.signal.removeEventListener('abort', onAbort);
     }
   }
 
@@ -146,22 +187,22 @@ export class TunnelAgent {
     return dialTls(address, outer, { signal });
   }
 
-  #verify(offer: HostKeyOffer): boolean {
-    const { member, target, now } = this.#options;
+  #verify({ blob }: HostKeyOffer): boolean {
+    const { member, target, claim, now } = this.#options;
     const trustedCas = member.trust.ssh_host_cas.map(parsePublicKeyLine);
-    const verdict = verifyHostCertificate({
-      blob: offer.blob,
-      trustedCas,
-      host: target.principal,
-      now: now(),
-    });
+    // The role says that it is a proxy, its uuid which one. Names do not matter: an address may be a load balancer's.
+    const host = target.proxyUuid ?? parseCertificate(blob).keyId;
+    const verdict = verifyHostCertificate({ blob, trustedCas, host, now: now() });
     const reason = verdict.ok ? roleProblem(verdict.certificate) : verdict.reason;
-    if (reason === undefined) return true;
-    throw new AppError(
-      'denied',
-      'membership.wrong_server',
-      `What answers is not a proxy of this cluster: ${reason}.`,
-    );
+    if (reason !== undefined) {
+      throw new AppError(
+        'denied',
+        'membership.wrong_server',
+        `What answers is not a proxy of this cluster: ${reason}.`,
+      );
+    }
+    this.#claimed = !claim(proxyOf({ blob }));
+    return !this.#claimed;
   }
 
   #open({ type, payload }: ChannelOpen): EventualChannelAnswer {
@@ -197,8 +238,8 @@ function strings(text: string): unknown[] {
 }
 
 /** The key id of a host certificate is its uuid; the certificate was verified before. */
-function proxyOf(hostKey: HostKeyOffer): string {
-  return parseCertificate(hostKey.blob).keyId;
+function proxyOf({ blob }: Pick<HostKeyOffer, 'blob'>): string {
+  return parseCertificate(blob).keyId;
 }
 
 function tunnelError(address: Address, error: unknown): AppError {

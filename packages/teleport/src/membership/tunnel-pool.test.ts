@@ -58,6 +58,10 @@ class StubProxy {
       },
       onConnection: (connection) => {
         this.accepted++;
+        // As the real one does: the newest tunnel of a host stays.
+        for (const older of this.agents) {
+          if (older.identity === connection.identity) older.close('replaced by a newer connection');
+        }
         this.agents.push(connection);
         void connection.closed.then(() => this.agents.splice(this.agents.indexOf(connection), 1));
         return {};
@@ -231,14 +235,30 @@ test('a proxy that was restarted is connected again', async (t) => {
 test('the configured web port comes first, by ALPN; the same proxy gets no second tunnel', async (t) => {
   const authorities = await openAuthorities(t);
   const proxy = await new StubProxy(authorities).start(t);
+  const other = await new StubProxy(authorities).start(t);
   const configured = [await proxy.webPort(t)];
   const told = new Told();
   const { pool } = startPool(t, await makeMember(t, authorities), told, { configured });
   await until('the tunnel is up', () => pool.connected.join() === proxy.uuid);
-  told.tell(proxy.document);
-  await until('the second way was tried', () => proxy.accepted === 2);
-  await until('and let go', () => proxy.agents.length === 1);
-  assert.deepEqual(pool.connected, [proxy.uuid]);
+  told.tell(proxy.document, other.document);
+  await until('both are connected', () => pool.connected.length === 2);
+  assert.deepEqual([proxy.accepted, other.accepted], [1, 1]);
+  // Through the configured address the tunnel is lost; the direct way takes its place at once, or it comes back.
+  proxy.agents[0]?.close('a test');
+  await until('there is one again', () => proxy.accepted === 2 && pool.connected.length === 2);
+  assert.equal(proxy.agents.length, 1);
+});
+
+test('a host with many ways to one proxy never has two tunnels to it', async (t) => {
+  const authorities = await openAuthorities(t);
+  const proxy = await new StubProxy(authorities).start(t);
+  const configured = [await proxy.webPort(t), await proxy.webPort(t), await proxy.webPort(t)];
+  const told = new Told();
+  told.proxies = [proxy.document];
+  const { pool } = startPool(t, await makeMember(t, authorities), told, { configured });
+  await until('one is up', () => pool.connected.length === 1);
+  await until('the others have given up', () => pool.tunnels.every(({ problem }) => problem === undefined));
+  assert.deepEqual([proxy.accepted, proxy.agents.length], [1, 1]);
 });
 
 test('what is no proxy of this cluster gets no tunnel: another authority, another role, another proxy', async (t) => {

@@ -48,8 +48,10 @@ class RunningPool implements TunnelPool {
   readonly #options: TunnelPoolOptions;
   readonly #slots = new Map<string, Slot>();
   readonly #listeners = new Set<() => void>();
-  /** Proxy uuid → the slot that reaches it. */
-  readonly #reached = new Map<string, string>();
+  /** Proxy uuid → the slot that reaches it, or is about to. */
+  readonly #claims = new Map<string, string>();
+  /** Proxies with a tunnel. */
+  readonly #up = new Set<string>();
   readonly #unsubscribe: () => void;
   readonly #leaving = new Set<Promise<void>>();
 
@@ -59,7 +61,7 @@ class RunningPool implements TunnelPool {
       this.#add(`configured ${address.host}:${address.port}`, {
         address,
         tls: true,
-        principal: address.host,
+        proxyUuid: undefined,
       });
     }
     this.#unsubscribe = options.cluster.onChange(() => this.#discover());
@@ -67,7 +69,7 @@ class RunningPool implements TunnelPool {
   }
 
   get connected(): readonly string[] {
-    return [...this.#reached.keys()];
+    return [...this.#up];
   }
 
   get tunnels(): readonly TunnelState[] {
@@ -110,31 +112,45 @@ class RunningPool implements TunnelPool {
       log,
       ...(backoff === undefined ? {} : { backoff: backoff() }),
       ...(keepaliveMs === undefined ? {} : { keepaliveMs }),
-      onUp: (proxyUuid) => this.#up(name, proxyUuid),
-      onDown: () => this.#down(name),
+      claim: (proxyUuid) => this.#claim(name, proxyUuid),
+      onUp: (proxyUuid) => {
+        this.#up.add(proxyUuid);
+        this.#changed();
+      },
+      onDown: () => this.#release(name),
     });
     this.#slots.set(name, { target, agent });
+    agent.start();
   }
 
   #remove(name: string): void {
     const slot = this.#slots.get(name);
     if (slot === undefined) return;
     this.#slots.delete(name);
-    this.#down(name);
+    this.#release(name);
     const leaving = slot.agent.close().finally(() => this.#leaving.delete(leaving));
     this.#leaving.add(leaving);
   }
 
   /** The first tunnel to a proxy stays; another one to the same is not needed. */
-  #up(name: string, proxyUuid: string): boolean {
-    if (!this.#slots.has(name) || this.#reached.has(proxyUuid)) return false;
-    this.#reached.set(proxyUuid, name);
-    this.#changed();
-    return true;
+  #claim(name: string, proxyUuid: string): boolean {
+    if (!this.#slots.has(name)) return false;
+    const holder = this.#claims.get(proxyUuid);
+    if (holder === undefined) this.#claims.set(proxyUuid, name);
+    return holder === undefined || holder === name;
   }
 
-  #down(name: string): void {
-    for (const [proxyUuid, slot] of this.#reached) if (slot === name) this.#reached.delete(proxyUuid);
+  #release(name: string): void {
+    const released = [...this.#claims]
+      .filter(([, holder]) => holder === name)
+      .map(([proxyUuid]) => proxyUuid);
+    if (released.length === 0) return;
+    for (const proxyUuid of released) {
+      this.#claims.delete(proxyUuid);
+      this.#up.delete(proxyUuid);
+      // Whoever waits because this one was first.
+      this.#slots.get(proxyUuid)?.agent.retry();
+    }
     this.#changed();
   }
 
@@ -152,5 +168,5 @@ function targetOf({ metadata, spec }: ProxyDocument): [string, TunnelTarget][] {
   if (address === undefined) return [];
   // With TLS routing, one port for everything: then it is the web port.
   const tls = spec.tunnel_addr === spec.web_addr;
-  return [[metadata.name, { address, tls, principal: metadata.name }]];
+  return [[metadata.name, { address, tls, proxyUuid: metadata.name }]];
 }

@@ -114,15 +114,15 @@ export function benchmarksPage(results: Results): string {
   const foreign =
     results.foreign === 0
       ? ''
-      : `\n\nDuring the whole run ${results.foreign} more sets of the same programs, of recorders that had died without taking
-them out, were attached on the machine. They slow every setting, *none* too, and flatter ratios a little.`;
+      : `\n\nDuring the whole run ${results.foreign} more sets of the same programs, of other recorders on the machine, were
+attached before the first round. They slow every setting, *none* too: differences and ratios are against that.`;
   return `# Benchmarks
 
 Written by \`make bench\`; do not edit. Ratios travel between machines, times do not.
 
 Machine: ${results.machine}. ${results.rounds} rounds of none, recorded, bystander, bystander, recorded, none, the middle
 swapped in every second round. Each figure is the median over the rounds; ratio and difference are taken against
-*none* of the same round, then the median. *none*: no program of ours loaded. *recorded*: in a session over SSH with
+*none* of the same round, then the median. *none*: no program of this run loaded. *recorded*: in a session over SSH with
 command, disk and network recorded. *bystander*: outside of every session while one is live. *strace*:
 \`strace -f --seccomp-bpf\` on the same three system calls, three rounds.${foreign}
 

@@ -125,9 +125,12 @@ async function withCluster(round: number, port: number): Promise<Totals & { samp
   const cluster = await startCluster();
   try {
     const samples: Sample[] = [];
+    let ended = 0;
     const recorded = async () => {
       const { stdout } = await cluster.ssh('bench', everything(port), { timeoutMs: 180_000 });
       samples.push(...parse(round, 'recorded', stdout));
+      // Its events are all in the log then: what comes next is not measured beside that work.
+      await totalsOf(cluster, ++ended);
     };
     const bystander = async () => {
       const live = spawn('ssh', [...(await cluster.sshArgs('bench')), 'echo in; exec cat'], {
@@ -137,6 +140,7 @@ async function withCluster(round: number, port: number): Promise<Totals & { samp
       samples.push(...(await plain(round, 'bystander', port)));
       live.stdin.end();
       await once(live, 'exit');
+      await totalsOf(cluster, ++ended);
     };
     const [outer, inner] = round % 2 === 1 ? [recorded, bystander] : [bystander, recorded];
     for (const block of [outer, inner, inner, outer]) await block();

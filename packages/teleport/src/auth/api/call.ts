@@ -1,9 +1,10 @@
 // One call, whichever way it came: rights, then the request's shape, then the handler with a deadline. Knows
 // nothing of HTTP; the listeners and the in-process transport both end here.
+
+import { type RawParts, readParts } from '@sallyport/contracts/api/request-parts.ts';
 import type { Route } from '@sallyport/contracts/api/route.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { CallContext, Handlers } from './handler.ts';
-import { type RawParts, readParts } from './request-parts.ts';
 import { type CallerRules, refusal } from './rights.ts';
 
 export type RouteTable = Readonly<Record<string, Route>>;

@@ -2,18 +2,18 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, OutgoingHttpHeaders, Server } from 'node:http';
 import type { Socket } from 'node:net';
+import { asAppError, errorAnswer, noRoute } from '@sallyport/contracts/api/error-answer.ts';
+import type { RawParts } from '@sallyport/contracts/api/request-parts.ts';
+import { versionHeader, versionRefusal } from '@sallyport/contracts/api/versions.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { ApiMetrics } from './api-metrics.ts';
 import type { ApiLimits, ApiLog, ApiServerOptions, RefusedCall } from './api-server.ts';
 import { admit, answerOf, type Endpoint, linesOf, type RouteTable, readCall } from './call.ts';
-import { asAppError, errorAnswer, noRoute } from './error-answer.ts';
 import type { CallContext, Caller } from './handler.ts';
 import type { HttpListener } from './listener.ts';
-import type { RawParts } from './request-parts.ts';
 import { aliveLineOf, writeStream } from './stream-answer.ts';
 import { addressKey, TokenBuckets } from './token-buckets.ts';
-import { versionHeader, versionRefusal } from './versions.ts';
 
 export interface HttpApiOptions
   extends Pick<ApiServerOptions<RouteTable>, 'rules' | 'version' | 'log' | 'metrics' | 'onRefused'> {

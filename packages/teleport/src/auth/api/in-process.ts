@@ -3,12 +3,12 @@
 
 import { randomUUID } from 'node:crypto';
 import type { HttpAnswer, HttpRequest, Transport } from '@sallyport/contracts/api/client.ts';
+import { errorAnswer, noRoute } from '@sallyport/contracts/api/error-answer.ts';
+import type { RawParts } from '@sallyport/contracts/api/request-parts.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { ApiLog } from './api-server.ts';
 import { admit, answerOf, type Endpoint, endpointsOf, linesOf, type RouteTable, readCall } from './call.ts';
-import { errorAnswer, noRoute } from './error-answer.ts';
 import type { CallContext, Caller, Handlers } from './handler.ts';
-import type { RawParts } from './request-parts.ts';
 import type { CallerRules } from './rights.ts';
 
 export interface InProcessOptions<Routes extends RouteTable> {

@@ -7,6 +7,7 @@ import { createServer as createTlsServer, type ServerOptions, type Server as Tls
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import type { TLSSocket, TlsOptions } from 'node:tls';
+import { alpnProtocols } from '@sallyport/contracts/api/tunnel.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { ApiLimits, ApiServer, TlsListener } from './api-server.ts';
 import type { Caller } from './handler.ts';
@@ -22,7 +23,7 @@ export interface HttpListener {
 }
 
 /** ALPN of the API behind a proxy's port, see the proxy's mux. */
-const alpn = ['teleport-auth@', 'http/1.1'];
+const alpn = [alpnProtocols.auth, 'http/1.1'];
 
 export function listenOnTls(listen: TlsListener, limits: ApiLimits): HttpListener {
   let server: TlsServer | undefined;

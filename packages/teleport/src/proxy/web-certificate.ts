@@ -118,3 +118,9 @@ function samePair(a: LoadedPair, b: LoadedPair | undefined): boolean {
     String(a.pair.cert) === String(b.pair.cert)
   );
 }
+
+/** Why a certificate can convince nobody now. */
+export function certificateProblem(cert: string | Buffer, now: Date): string[] {
+  const leaf = new X509Certificate(cert);
+  return leaf.validToDate > now ? [] : [`the host certificate expired at ${leaf.validToDate.toISOString()}`];
+}

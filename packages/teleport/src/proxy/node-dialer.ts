@@ -1,0 +1,75 @@
+// From a registered node to a byte stream into its SSH server: by its address, or through the tunnel it keeps.
+import { connect } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { NodeDocument } from '@sallyport/contracts/api/resources.ts';
+import { AppError } from '@sallyport/contracts/errors.ts';
+import { parseAddress } from '../config/address.ts';
+import type { Address } from '../config/config.ts';
+import type { Agents } from './agents.ts';
+
+export class NodeDialer {
+  readonly #agents: Agents;
+  readonly #timeoutMs: number;
+
+  constructor(agents: Agents, timeoutMs: number) {
+    this.#agents = agents;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** `remote`: of the person's machine. Rejects with an AppError whose message may be shown to the person. */
+  dial(node: NodeDocument, remote: Address): Promise<Duplex> {
+    const { metadata, spec } = node;
+    const address = spec.addr === undefined ? undefined : parseAddress(spec.addr, 0);
+    if (spec.tunnel || address === undefined) {
+      return withTimeout(
+        this.#openTunnel(metadata.name, spec.hostname, remote),
+        this.#timeoutMs,
+        spec.hostname,
+      );
+    }
+    return dialTcp(address, spec.hostname, this.#timeoutMs);
+  }
+
+  async #openTunnel(hostUuid: string, hostname: string, remote: Address): Promise<Duplex> {
+    try {
+      return await this.#agents.open(hostUuid, { remote });
+    } catch (error) {
+      throw unreachable(hostname, AppError.from(error).message, error);
+    }
+  }
+}
+
+function dialTcp(address: Address, hostname: string, timeoutMs: number): Promise<Duplex> {
+  const { promise, resolve, reject } = Promise.withResolvers<Duplex>();
+  // allowHalfOpen: the end of one direction is passed on, and is not the end of the other.
+  const socket = connect({ ...address, noDelay: true, allowHalfOpen: true });
+  const timer = setTimeout(() => socket.destroy(new Error(`no answer in ${timeoutMs} ms`)), timeoutMs);
+  const fail = (error: Error) => {
+    clearTimeout(timer);
+    reject(unreachable(hostname, error.message, error));
+  };
+  socket.once('error', fail);
+  socket.once('connect', () => {
+    clearTimeout(timer);
+    socket.removeListener('error', fail);
+    resolve(socket);
+  });
+  return promise;
+}
+
+/** A stream that comes too late has nobody to read it. */
+async function withTimeout(stream: Promise<Duplex>, timeoutMs: number, hostname: string): Promise<Duplex> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    reject(unreachable(hostname, `no answer in ${timeoutMs} ms`));
+  }, timeoutMs);
+  stream.then((opened) => late && opened.destroy()).catch(() => {});
+  return Promise.race([stream, promise]).finally(() => clearTimeout(timer));
+}
+
+function unreachable(hostname: string, why: string, cause?: unknown): AppError {
+  const message = `The node ${hostname} cannot be reached: ${why.replace(/\.$/, '')}.`;
+  return new AppError('unavailable', 'proxy.node_unreachable', message, { cause });
+}

@@ -205,6 +205,18 @@ test('a locked user proves everything and still does not get in, with the lock a
   await logIn({ password, otp: await ana.code() });
 });
 
+test('keys that are none get no certificate, and leave the code usable', async (t) => {
+  const { cluster, ana, logIn } = await withAna(t);
+  const otp = await ana.code();
+  const { body } = logInBody({ user: 'ana', password, otp });
+  for (const bad of [{ ssh_public_key: 'AAAA' }, { tls_public_key: 'x' }])
+    await assert.rejects(cluster.service.handlers.logIn(call({ ...body, ...bad }), cluster.as(proxy)), {
+      kind: 'bad_input',
+    });
+  assert.deepEqual(cluster.codes(), ['T1000W', 'T1000W']);
+  await logIn({ password, otp });
+});
+
 test('what cannot be told to the audit log is not handed out', async (t) => {
   const { cluster, ana, logIn } = await withAna(t);
   cluster.failAppends = 1;

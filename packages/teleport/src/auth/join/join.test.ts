@@ -117,6 +117,16 @@ test('without the private key the host key is only a claim', async (t) => {
   await refuses(cluster, await joinBody(cluster, thief, 'static-secret'), 'join.no_possession', /host key/);
 });
 
+test('keys that are none are the caller’s mistake, not ours', async (t) => {
+  const cluster = await openCluster(t);
+  for (const bad of ['', 'x', '-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n']) {
+    const body = await joinBody(cluster, newHost(), 'static-secret');
+    await assert.rejects(join(cluster, { ...body, tls_public_key: bad }), { kind: 'bad_input' });
+    assert.equal(cluster.codes().at(-1), 'TJ002E');
+    await assert.rejects(join(cluster, { ...body, ssh_public_key: bad }), { code: 'join.no_possession' });
+  }
+});
+
 test('a host that poses as another, by uuid or by name, is refused', async (t) => {
   const cluster = await openCluster(t);
   const host = newHost();

@@ -151,9 +151,9 @@ export class ClusterCache {
       const wanted = this.#attempt.signal;
       try {
         await this.#watch(wanted);
-        this.#lost('the watch has ended');
+        this.#lost(new AppError('unavailable', 'membership.watch_ended', 'The watch was ended by auth.'));
       } catch (error) {
-        this.#lost(AppError.from(error).message);
+        this.#lost(AppError.from(error));
       }
       // A reconnect that was asked for does not wait.
       if (!wanted.aborted) await pause(this.#backoff.next(), AbortSignal.any([signal, wanted]));
@@ -205,15 +205,18 @@ export class ClusterCache {
     for (const listener of this.#listeners) listener();
   }
 
-  #lost(problem: string): void {
+  #lost(error: AppError): void {
     const was = this.#connected;
+    const told = this.#problem === error.message;
     this.#connected = false;
-    this.#problem = problem;
+    this.#problem = error.message;
     if (this.#ending.signal.aborted || this.#attempt.signal.aborted) return;
-    const heard = this.#heard?.toISOString();
-    if (was)
-      this.#options.log.warn({ problem, heard }, 'the watch of auth was lost; going on with what is known');
-    else this.#options.log.debug({ problem, heard }, 'auth cannot be watched');
+    const fields = { problem: error.message, heard: this.#heard?.toISOString() };
+    const { log } = this.#options;
+    if (was) log.warn(fields, 'the watch of auth was lost; going on with what is known');
+    // Waiting does not help against a refusal.
+    else if (error.kind !== 'unavailable' && !told) log.warn(fields, 'auth refuses to be watched');
+    else log.debug(fields, 'auth cannot be watched');
   }
 }
 

@@ -12,11 +12,14 @@ export interface DialOptions {
   /** From the first packet to a usable connection, TLS included. Default 10 s. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal | undefined;
+  /** The peer may end its direction and still be written to. For who passes both directions on. */
+  readonly allowHalfOpen?: boolean;
 }
 
 /** A raw TCP connection. Rejects with AppError `unavailable`. */
 export function dialTcp(address: Address, options: DialOptions = {}): Promise<Socket> {
-  const socket = connectTcp({ host: address.host, port: address.port, noDelay: true });
+  const { allowHalfOpen = false } = options;
+  const socket = connectTcp({ host: address.host, port: address.port, noDelay: true, allowHalfOpen });
   return connected(socket, 'connect', address, options);
 }
 
@@ -37,10 +40,10 @@ export function dialTls(
   return connected(socket, 'secureConnect', address, options);
 }
 
-/** The first of several addresses that answers, beginning with another one each time it is asked. */
+/** A connection to pass on, to the first of several addresses that answers; it begins with another one each time. */
 export function dialAny(
   addresses: readonly Address[],
-  dial: (address: Address) => Promise<Duplex> = dialTcp,
+  dial: (address: Address) => Promise<Duplex> = (address) => dialTcp(address, { allowHalfOpen: true }),
 ): () => Promise<Duplex> {
   let turn = 0;
   return async () => {

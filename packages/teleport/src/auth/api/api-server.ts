@@ -105,8 +105,8 @@ export interface RefusedCall {
 export interface ApiServer {
   readonly address: { readonly host: string; readonly port: number } | { readonly socketPath: string };
   /**
-   * New connections are met with this; calls go on. Connections without a call on them are closed, so that clients
-   * come back and see it.
+   * New connections are met with this; calls and streams go on. A connection of before ends with the answer to its
+   * next call, so that clients come back and see it; ending idle ones at once would cut calls on their way here.
    */
   replaceTls(tls: TlsOptions): void;
   /** Streams end, calls have `graceMs` (5,000) to; then connections are cut. */

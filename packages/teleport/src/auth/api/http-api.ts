@@ -100,6 +100,7 @@ export class HttpApi {
       [versionHeader]: this.#options.version,
       'cache-control': 'no-store',
     });
+    if (this.#options.listener.isStale(request.raw.socket)) reply.header('connection', 'close');
     this.#refuseIfBusy();
     const caller = await this.#callerOf(request, reply, endpoint);
     const remoteAddress = request.raw.socket.remoteAddress ?? '';

@@ -19,6 +19,8 @@ export interface HttpListener {
   /** Throws AppError `denied`. */
   callerOf(socket: Socket, operator: string | undefined): Caller | Promise<Caller>;
   replaceTls(tls: TlsOptions): void;
+  /** Of before the last replaceTls. */
+  isStale(socket: Socket): boolean;
   close(graceMs: number): Promise<void>;
 }
 
@@ -27,11 +29,13 @@ const alpn = [alpnProtocols.auth, 'http/1.1'];
 
 export function listenOnTls(listen: TlsListener, limits: ApiLimits): HttpListener {
   let server: TlsServer | undefined;
+  let current = new WeakSet<Socket>();
   const made = () => server ?? unmade();
   return {
     server(onRequest) {
       server = createTlsServer({ ...httpOptions(limits), ...tlsOptions(listen.tls) }, onRequest);
       boundAnonymous(server, limits.anonymousConnections);
+      server.on('secureConnection', (socket: TLSSocket) => current.add(socket));
       return withLimits(server, limits);
     },
     async start() {
@@ -42,8 +46,9 @@ export function listenOnTls(listen: TlsListener, limits: ApiLimits): HttpListene
     callerOf: (socket) => listen.callerOf(socket as TLSSocket),
     replaceTls(tls) {
       made().setSecureContext(tlsOptions(tls));
-      made().closeIdleConnections();
+      current = new WeakSet();
     },
+    isStale: (socket) => !current.has(socket),
     close: (graceMs) => closeServer(made(), graceMs),
   };
 }
@@ -62,6 +67,7 @@ export function listenOnSocket(socketPath: string, limits: ApiLimits): HttpListe
     },
     callerOf: (_socket, operator) => ({ kind: 'admin', user: operator ?? 'root' }),
     replaceTls() {},
+    isStale: () => false,
     async close(graceMs) {
       await rm(socketPath, { force: true });
       await closeServer(made(), graceMs);

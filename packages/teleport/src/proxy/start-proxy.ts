@@ -14,6 +14,7 @@ import { createTlsEndpoint, type TlsEndpoint } from './tls-endpoint.ts';
 import { protocols, startTlsMux, type TlsMux } from './tls-mux.ts';
 import { agentLock, startTunnelServer } from './tunnel-server.ts';
 import { ClusterSettings } from './web/cluster-settings.ts';
+import { setupRoutes } from './web/setup-routes.ts';
 import { upgradeChannels } from './web/upgrade-channels.ts';
 import { webApi } from './web/web-api.ts';
 import { createWebServer, type WebServer } from './web/web-server.ts';
@@ -162,7 +163,7 @@ class Parts implements RunningProxy {
       attemptsPerMinute: this.#limits.attemptsPerMinute,
       log,
       onAnswered: (route, status, seconds) => this.#metrics.answered(route, status, seconds),
-      routes: [webApi({ api, settings, version }), upgradeChannels(version)],
+      routes: [webApi({ api, settings, version }), upgradeChannels(version), setupRoutes({ api, settings })],
     });
     this.#mux = await this.#startMux(this.#web);
   }

@@ -1,0 +1,76 @@
+// Security keys on the page of a one-time link: asks the browser to make a credential and sends it with the form.
+const form = document.getElementById('setup');
+const options = form?.dataset.webauthn && JSON.parse(form.dataset.webauthn);
+if (options && window.PublicKeyCredential) offerSecurityKey();
+
+function offerSecurityKey() {
+  const choice = document.getElementById('choice');
+  if (choice) choice.hidden = false;
+  form.addEventListener('change', showChosen);
+  form.addEventListener('submit', (event) => {
+    if (!usesKey() || form.elements.webauthn.value !== '') return;
+    event.preventDefault();
+    register().catch(tell);
+  });
+  showChosen();
+}
+
+/** With an authenticator app as the other way, what was chosen; else the key is the only one. */
+function usesKey() {
+  const factor = form.elements.factor;
+  return factor ? factor.value === 'webauthn' : !form.elements.otp;
+}
+
+function showChosen() {
+  const key = usesKey();
+  const totp = document.getElementById('totp');
+  if (totp) {
+    totp.hidden = key;
+    form.elements.otp.disabled = key;
+    form.elements.otp.required = !key;
+  }
+  document.getElementById('webauthn').hidden = !key;
+}
+
+async function register() {
+  const credential = await navigator.credentials.create({
+    publicKey: {
+      ...options,
+      challenge: bytes(options.challenge),
+      user: { ...options.user, id: bytes(options.user.id) },
+      excludeCredentials: (options.excludeCredentials ?? []).map((one) => ({ ...one, id: bytes(one.id) })),
+    },
+  });
+  form.elements.webauthn.value = JSON.stringify({
+    id: credential.id,
+    rawId: text(credential.rawId),
+    type: credential.type,
+    authenticatorAttachment: credential.authenticatorAttachment ?? undefined,
+    clientExtensionResults: credential.getClientExtensionResults(),
+    response: {
+      clientDataJSON: text(credential.response.clientDataJSON),
+      attestationObject: text(credential.response.attestationObject),
+      transports: credential.response.getTransports?.(),
+    },
+  });
+  form.requestSubmit();
+}
+
+function tell(error) {
+  const problem = document.getElementById('key-problem');
+  problem.textContent =
+    error.name === 'NotAllowedError'
+      ? 'The security key was not used. Press “Set up” to try again.'
+      : `The security key could not be set up: ${error.message}`;
+  problem.hidden = false;
+}
+
+function bytes(base64url) {
+  const binary = atob(base64url.replace(/-/g, '+').replace(/_/g, '/'));
+  return Uint8Array.from(binary, (letter) => letter.charCodeAt(0));
+}
+
+function text(buffer) {
+  const binary = String.fromCharCode(...new Uint8Array(buffer));
+  return btoa(binary).replace(/\+/g, '-').replace(/\//g, '_').replace(/=+$/, '');
+}

@@ -134,6 +134,7 @@ export class TestCluster {
 
 export interface TestProxy {
   readonly proxy: RunningProxy;
+  readonly options: ProxyOptions;
   readonly cluster: TestCluster;
   readonly events: AuditEvent[];
   readonly host: TestHost;
@@ -160,7 +161,7 @@ proxy_service:
   const cluster = new TestCluster();
   const events: AuditEvent[] = [];
   const host = await newHost(['proxy'], [`proxy.${clusterName}`]);
-  const proxy = await startProxy({
+  const options: ProxyOptions = {
     config,
     identity: {
       hostUuid: host.uuid,
@@ -180,8 +181,8 @@ proxy_service:
     now: () => new Date(),
     dialAuth: away,
     ...changes,
-  });
-  return { proxy, cluster, events, host };
+  };
+  return { proxy: await startProxy(options), options, cluster, events, host };
 }
 
 export interface Finished {

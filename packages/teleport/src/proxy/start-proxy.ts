@@ -1,5 +1,6 @@
 // The proxy's composition: one web port that carries everything, the SSH gateway and the tunnel server.
 import type { TLSSocket } from 'node:tls';
+import { alpnProtocols } from '@sallyport/contracts/api/tunnel.ts';
 import { Registry } from 'prom-client';
 import type { ConnectionSource, Refusal, SshServer } from '../ssh-transport/ssh-server.ts';
 import { Agents } from './agents.ts';
@@ -11,7 +12,7 @@ import { NodeDialer } from './node-dialer.ts';
 import type { ProxyLimits, ProxyOptions, Readiness, RunningProxy } from './proxy.ts';
 import { proxyEvents, tellRefusal } from './refused-log-in.ts';
 import { createTlsEndpoint, type TlsEndpoint } from './tls-endpoint.ts';
-import { protocols, startTlsMux, type TlsMux } from './tls-mux.ts';
+import { startTlsMux, type TlsMux } from './tls-mux.ts';
 import { agentLock, startTunnelServer } from './tunnel-server.ts';
 import { ClusterSettings } from './web/cluster-settings.ts';
 import { setupRoutes } from './web/setup-routes.ts';
@@ -170,8 +171,12 @@ class Parts implements RunningProxy {
 
   #startMux(web: WebServer): Promise<TlsMux> {
     const { config, log, dialAuth } = this.#options;
-    const ssh = this.#endpoint(protocols.ssh, (stream) => this.#gateway?.server.handle(stream, ends(stream)));
-    const tunnel = this.#endpoint(protocols.tunnel, (stream) => this.#tunnels?.handle(stream, ends(stream)));
+    const ssh = this.#endpoint(alpnProtocols.ssh, (stream) =>
+      this.#gateway?.server.handle(stream, ends(stream)),
+    );
+    const tunnel = this.#endpoint(alpnProtocols.tunnel, (stream) =>
+      this.#tunnels?.handle(stream, ends(stream)),
+    );
     this.#endpoints = [ssh, tunnel];
     const metrics = this.#metrics;
     const relay = {

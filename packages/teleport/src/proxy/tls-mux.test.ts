@@ -4,11 +4,12 @@ import { connect as connectTcp, type Socket } from 'node:net';
 import { buffer, text } from 'node:stream/consumers';
 import { after, test } from 'node:test';
 import { connect, createServer, type TLSSocket } from 'node:tls';
+import { alpnProtocols } from '@sallyport/contracts/api/tunnel.ts';
 import { clusterName, newTlsAuthority, tlsLeaf } from './identity.fixture.ts';
 import { silentLog } from './log.fixture.ts';
 import { splice } from './splice.ts';
 import { createTlsEndpoint } from './tls-endpoint.ts';
-import { type MuxRefusal, protocols, startTlsMux, type TlsMuxOptions } from './tls-mux.ts';
+import { type MuxRefusal, startTlsMux, type TlsMuxOptions } from './tls-mux.ts';
 
 const authority = await newTlsAuthority();
 const keyPair = await tlsLeaf(authority, ['proxy.test', '127.0.0.1']);
@@ -30,8 +31,8 @@ const greet = (word: string) => (stream: TLSSocket) => {
 };
 const endpointOf = (protocol: string, word: string) =>
   createTlsEndpoint({ keyPair, protocol, serve: greet(word), log: silentLog });
-const endpoint = endpointOf(protocols.ssh, 'ssh');
-const tunnel = endpointOf(protocols.tunnel, 'tunnel');
+const endpoint = endpointOf(alpnProtocols.ssh, 'ssh');
+const tunnel = endpointOf(alpnProtocols.tunnel, 'tunnel');
 const web = createServer({ ...keyPair, ALPNProtocols: ['http/1.1'] }, greet('web'));
 
 async function start(limits: Partial<TlsMuxOptions> = {}) {

@@ -1,17 +1,11 @@
 // The web port. Looks at each connection's ClientHello, takes nothing from it, and hands the connection to whoever
 // serves that protocol: one port carries the API of auth, the SSH gateway, the tunnels and the web.
 import { createServer, type Server, type Socket } from 'node:net';
+import { alpnProtocols as protocols } from '@sallyport/contracts/api/tunnel.ts';
 import type { Address } from '../config/config.ts';
 import { type ClientHello, ClientHelloReader } from './client-hello.ts';
 import type { ProxyLog } from './proxy.ts';
 import { Quota } from './quota.ts';
-
-export const protocols = {
-  /** TLS goes through to an auth server untouched. */
-  auth: 'teleport-auth@',
-  ssh: 'teleport-proxy-ssh',
-  tunnel: 'teleport-reversetunnel',
-} as const;
 
 export type MuxRoute = 'auth' | 'ssh' | 'tunnel' | 'web';
 

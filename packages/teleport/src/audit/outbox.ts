@@ -125,7 +125,8 @@ export class Outbox implements AuditLog {
       await mkdir(dir, { recursive: true, mode: 0o700 });
       const found = await findSegments(dir);
       const streams = await OutboxStreams.open(dir);
-      const acknowledged = await readAcknowledged(dir);
+      // Only what was acknowledged is ever deleted, and that before it is written down.
+      const acknowledged = Math.max(await readAcknowledged(dir), found.segments[0]?.first ?? 0);
       const next = Math.max(acknowledged, endOf(found.segments.at(-1)));
       if (streams.isNew) await streams.begin(Math.min(acknowledged, next));
       // Positions that were used and lost may be known to the auth service: whoever uses them again is new to it.
@@ -219,8 +220,12 @@ export class Outbox implements AuditLog {
     if (position <= this.#acknowledged || position > this.next) return;
     this.#acknowledged = position;
     this.#streams.forgetBefore(position);
-    await writeAcknowledged(this.#options.dir, position);
     await this.#forget();
+    // On a full disk what is kept for searches makes way; should that not do, a restart sends some again.
+    await writeAcknowledged(this.#options.dir, position).catch(async () => {
+      await this.#forget(0);
+      await writeAcknowledged(this.#options.dir, position).catch(() => {});
+    });
   }
 
   /** The auth service knows nothing of the stream, or something else: what it does not have goes into a new one. */

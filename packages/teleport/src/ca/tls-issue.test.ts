@@ -79,11 +79,13 @@ test('any names, roles and traits survive the way through a certificate, and ope
   const authorities = await openAuthorities(t);
   const key = spkiPem(generateTlsKey());
   const text = fc.string({ minLength: 1, maxLength: 40, unit: 'grapheme' });
+  // A trait of this name is left out where objects are read: it would be the object's prototype.
+  const trait = text.filter((name) => name !== '__proto__');
   await fc.assert(
     fc.asyncProperty(
       text,
       fc.array(text),
-      fc.dictionary(text, fc.array(text)),
+      fc.dictionary(trait, fc.array(text)),
       async (user, roles, traits) => {
         const certPem = await issueUserTls(authorities.active('user').tls, {
           publicKeyPem: key,

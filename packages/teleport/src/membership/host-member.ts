@@ -36,8 +36,7 @@ export class HostMember {
   readonly #path: string;
   readonly #listeners = new Set<() => void>();
   #membership: Membership;
-  /** Writes one after the other: the last one wins. */
-  #writing: Promise<void> = Promise.resolve();
+  #changing: Promise<void> = Promise.resolve();
 
   private constructor(options: MemberOptions, found: Membership) {
     this.hostUuid = options.hostUuid;
@@ -69,7 +68,7 @@ export class HostMember {
     const problem = grantProblem(granted, options);
     if (problem !== undefined) throw badGrant(problem);
     const member = new HostMember(options, { host_uuid: options.hostUuid, roles: [...roles], granted });
-    await member.#write();
+    await member.#write(member.#membership);
     return member;
   }
 
@@ -123,14 +122,13 @@ export class HostMember {
   async replace(granted: Granted): Promise<void> {
     const problem = grantProblem(granted, this);
     if (problem !== undefined) throw badGrant(problem);
-    const { labels } = this;
-    await this.#become({ ...this.#membership, granted: { labels, ...granted } });
+    await this.#become((before) => ({ ...before, granted: { labels: before.granted.labels, ...granted } }));
   }
 
   /** The cluster trusts other authorities now. */
   async replaceTrust(trust: Trust): Promise<void> {
     if (JSON.stringify(trust) === JSON.stringify(this.trust)) return;
-    await this.#become({ ...this.#membership, granted: { ...this.#membership.granted, trust } });
+    await this.#become((before) => ({ ...before, granted: { ...before.granted, trust } }));
   }
 
   /** Called after each change of certificates or trust. Returns how to stop. */
@@ -139,16 +137,20 @@ export class HostMember {
     return () => this.#listeners.delete(listener);
   }
 
-  async #become(next: Membership): Promise<void> {
-    this.#membership = next;
-    await this.#write();
-    for (const listener of this.#listeners) listener();
+  /** One change after the other, each on disk before anybody sees it. */
+  #become(change: (before: Membership) => Membership): Promise<void> {
+    const done = this.#changing.then(async () => {
+      const next = change(this.#membership);
+      await this.#write(next);
+      this.#membership = next;
+      for (const listener of this.#listeners) listener();
+    });
+    this.#changing = done.catch(() => undefined);
+    return done;
   }
 
-  #write(): Promise<void> {
-    const text = `${JSON.stringify({ version: 1, ...this.#membership }, null, 2)}\n`;
-    this.#writing = this.#writing.catch(() => undefined).then(() => replacePrivateFile(this.#path, text));
-    return this.#writing;
+  #write(next: Membership): Promise<void> {
+    return replacePrivateFile(this.#path, `${JSON.stringify({ version: 1, ...next }, null, 2)}\n`);
   }
 }
 

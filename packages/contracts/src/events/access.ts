@@ -86,7 +86,14 @@ export const subsystemFailure = define(
   (e) => `subsystem ${shown(e.name)} of ${who(e)}${where(e)} failed${because(e.exitError)}`,
 );
 
-const port = { ...user, ...connection, ...server, ...status, addr: z.string().describe('host:port') };
+const port = {
+  ...user,
+  ...connection,
+  ...server,
+  ...status,
+  addr: z.string().describe('host:port, or the path of a socket'),
+  sid: session.sid.optional().describe('the session whose kernel events show what was forwarded'),
+};
 
 export const portStart = define(
   'port',

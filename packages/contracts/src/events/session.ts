@@ -10,6 +10,7 @@ const size = z
   .string()
   .regex(/^[0-9]+:[0-9]+$/)
   .describe('columns:rows');
+const purpose = z.literal('forwarding').describe('what a connection forwards; absent for a shell or command');
 export const recordingMode = z.enum(['node', 'node-sync', 'proxy', 'proxy-sync', 'off']);
 
 /** Fixed positions behind every event of a session: these two are made from its totals, after its end. */
@@ -25,6 +26,7 @@ export const sessionStart = define(
     size: size.optional().describe('absent without a terminal'),
     initial_command: z.array(z.string()).optional().describe('absent for a login shell'),
     session_recording: recordingMode.optional(),
+    purpose: purpose.optional(),
   },
   (e) => `${who(e)} opened a session${where(e)}`,
 );
@@ -80,6 +82,7 @@ export const sessionEnd = define(
     session_stop: instant.optional(),
     initial_command: z.array(z.string()).optional(),
     session_recording: recordingMode.optional(),
+    purpose: purpose.optional(),
     enhanced_totals: enhancedTotals.optional(),
     interrupted: z.boolean().optional().describe('the service or the recorder died while the session lived'),
     interrupted_reason: z.string().optional(),

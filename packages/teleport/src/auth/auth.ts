@@ -18,6 +18,7 @@ import { checkLogins, checkName } from './resource.ts';
 import { accessRole, type Role } from './role.ts';
 import type { Expected, Store, Stored } from './store.ts';
 import type { User } from './user.ts';
+import { permits } from './user-certificates.ts';
 
 /** How long a certificate lives when nobody says otherwise, and at most when no role says so. */
 export const defaultTtlMs = 12 * 3600_000;
@@ -200,7 +201,10 @@ export class Auth {
       principals: logins,
       validAfter: new Date(now.getTime() - skewMs),
       validBefore,
-      extensions: identityToExtensions({ roles: user.roles, traits: user.traits, ...options }),
+      extensions: {
+        ...identityToExtensions({ roles: user.roles, traits: user.traits, ...options }),
+        ...permits(options),
+      },
     });
     await this.#record(this.#certificateEvent(blob, user, now, validBefore));
     return { blob, logins, validBefore, capped };

@@ -96,7 +96,7 @@ export async function makeUserCertificates(
 }
 
 /** What the roles as a whole forward; OpenSSH's own sshd heeds these flags too. */
-function permits({ forwardAgent, x11Forwarding }: SessionOptions): Record<string, string> {
+export function permits({ forwardAgent, x11Forwarding }: SessionOptions): Record<string, string> {
   return {
     ...(forwardAgent ? { [permitExtensions.agentForwarding]: '' } : {}),
     ...(x11Forwarding ? { [permitExtensions.x11Forwarding]: '' } : {}),

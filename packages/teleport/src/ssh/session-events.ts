@@ -18,6 +18,10 @@ export function sizeText(size: TerminalSize): string {
   return `${size.cols}:${size.rows}`;
 }
 
+function purpose(facts: SessionFacts) {
+  return facts.purpose === undefined ? {} : { purpose: facts.purpose };
+}
+
 function initialCommand(facts: SessionFacts) {
   return facts.command === undefined ? {} : { initial_command: [facts.command] };
 }
@@ -29,6 +33,7 @@ export function startEvent(facts: SessionFacts): EventDraft {
     ...sessionAndConnectionBlocks(facts),
     ...(facts.terminal === undefined ? {} : { size: sizeText(facts.terminal) }),
     ...initialCommand(facts),
+    ...purpose(facts),
     session_recording: facts.recordingMode,
   };
 }
@@ -104,6 +109,7 @@ export function endEvent(facts: SessionFacts, details: EndDetails): EventDraft {
     session_start: facts.started,
     session_stop: details.stopped,
     ...initialCommand(facts),
+    ...purpose(facts),
     session_recording: facts.recordingMode,
     ...(totals === undefined ? {} : { enhanced_totals: totals }),
     ...(interrupted === undefined ? {} : { interrupted: true, interrupted_reason: interrupted }),

@@ -1,5 +1,6 @@
 // Answers the requests of one session channel: gathers terminal and environment, then starts the session.
 import { randomUUID } from 'node:crypto';
+import type { Duplex } from 'node:stream';
 import type {
   PtyRequest,
   SessionChannel,
@@ -7,19 +8,24 @@ import type {
   WindowSize,
 } from '../ssh-transport/session-channel.ts';
 import { AcceptedEnvironment } from './accept-env.ts';
+import type { LentAgent } from './forwarding/forwarding.ts';
 import type { Session } from './session.ts';
+
+export interface SessionOpening {
+  readonly sid: string;
+  readonly command: string | undefined;
+  readonly pty: PtyRequest | undefined;
+  readonly env: Readonly<Record<string, string>>;
+  readonly channel: SessionChannel;
+}
 
 export interface SessionDoor {
   /** undefined: refused, and the client has been told. */
-  open(request: {
-    readonly sid: string;
-    readonly command: string | undefined;
-    readonly pty: PtyRequest | undefined;
-    readonly env: Readonly<Record<string, string>>;
-    readonly channel: SessionChannel;
-  }): Session | undefined;
+  open(opening: SessionOpening): Session | undefined;
   /** The certificate permits a terminal. */
   readonly permitsPty: boolean;
+  /** undefined: refused, and the log says why. */
+  lendAgent(open: () => Promise<Duplex>): Promise<LentAgent | undefined>;
   /** Asked for a subsystem, which this node has not (yet). */
   subsystemRefused(name: string): void;
 }
@@ -30,6 +36,8 @@ export class ChannelRequests implements SessionHandler {
   readonly #environment = new AcceptedEnvironment();
   #pty: PtyRequest | undefined;
   #session: Session | undefined;
+  #agent: LentAgent | undefined;
+  #isClosed = false;
 
   constructor(door: SessionDoor, channel: SessionChannel) {
     this.#door = door;
@@ -68,7 +76,16 @@ export class ChannelRequests implements SessionHandler {
     return false;
   }
 
+  async agentForward(open: () => Promise<Duplex>): Promise<boolean> {
+    if (this.#agent || this.#session) return false; // a shell that runs already does not look for it any more
+    this.#agent = await this.#door.lendAgent(open);
+    if (this.#isClosed) this.#agent?.close();
+    return this.#agent !== undefined;
+  }
+
   closed(): void {
+    this.#isClosed = true;
+    this.#agent?.close();
     this.#session?.channelClosed();
   }
 
@@ -78,9 +95,13 @@ export class ChannelRequests implements SessionHandler {
       sid: randomUUID(),
       command,
       pty: this.#pty,
-      env: this.#environment.variables,
+      env: { ...this.#environment.variables, ...this.#agentVariable() },
       channel: this.#channel,
     });
     return this.#session !== undefined;
+  }
+
+  #agentVariable(): Record<string, string> {
+    return this.#agent === undefined ? {} : { SSH_AUTH_SOCK: this.#agent.path };
   }
 }

@@ -40,10 +40,15 @@ export class SessionRegistry {
     return [...this.#sessions.values()].map((session) => session.facts);
   }
 
-  admits(user: string): Admission {
+  /** `mayHave`: how many sessions the user's roles allow; what is forwarded does not count. */
+  admits(user: string, mayHave?: number): Admission {
     const { maxSessions, maxUsers } = this.#limits;
-    if (this.#sessions.size >= maxSessions) {
+    const counted = this.list().filter(({ purpose }) => purpose === undefined);
+    if (counted.length >= maxSessions) {
       return { ok: false, reason: 'The node has as many sessions as it may.', maximum: maxSessions };
+    }
+    if (mayHave !== undefined && counted.filter((facts) => facts.user === user).length >= mayHave) {
+      return { ok: false, reason: 'The user has as many sessions as the roles allow.', maximum: mayHave };
     }
     const users = new Set(this.list().map((facts) => facts.user));
     if (!users.has(user) && users.size >= maxUsers) {
@@ -67,6 +72,18 @@ export class SessionRegistry {
     const session = this.#sessions.get(sid);
     if (!session) throw new AppError('not_found', 'session.not_found', `There is no live session ${sid}.`);
     session.end(reason);
+  }
+
+  /** Ends every session for which there is a reason, also those whose user has left. Tells how many. */
+  endWhere(reason: (facts: SessionFacts) => AppError | undefined): number {
+    let ended = 0;
+    for (const session of this.#sessions.values()) {
+      const why = reason(session.facts);
+      if (!why) continue;
+      session.end(why);
+      ended += 1;
+    }
+    return ended;
   }
 
   hangUpAll(message: string): void {

@@ -81,6 +81,11 @@ export class Session {
     await this.#guarded(this.#live());
   }
 
+  /** Grows when the user does something: types, or, where there is no terminal, is sent what a command puts out. */
+  get activity(): number {
+    return this.#counts.rx + (this.#request.pty === undefined ? this.#counts.tx : 0);
+  }
+
   resize(size: WindowSize): void {
     if (this.#request.pty === undefined) return;
     this.#pendingSize = size;

@@ -1,9 +1,10 @@
 // Who may come in: the certificate as the CA verifies it, then the access decision as the roles are now. Joins
 // the rooms `ca` and `auth` for the room `ssh`, which knows neither users nor roles.
 import type { Auth } from '../../auth/auth.ts';
-import type { Identity } from '../../ca/identity.ts';
+import { type Identity, permitExtensions } from '../../ca/identity.ts';
 import { verifyUserCertificate } from '../../ca/verify.ts';
-import type { Verdict, Visitor } from '../../ssh/ssh-server.ts';
+import type { Grant, Visitor } from '../../ssh/grant.ts';
+import type { Verdict } from '../../ssh/ssh-server.ts';
 import type { AuthAttempt } from '../../ssh-transport/server.ts';
 
 export interface AdmissionOptions {
@@ -24,17 +25,26 @@ export async function admit(options: AdmissionOptions, attempt: AuthAttempt): Pr
   });
   if (!verdict.ok) return { ok: false, reason: verdict.reason, claimedUser: verdict.claimedUser };
   const { identity } = verdict;
-  if (!options.auth) return { ok: true, value: { identity, grant: grantOf(identity) } };
+  if (!options.auth) return { ok: true, value: { identity, grant: certifiedGrant(identity) } };
   const decision = await options.auth.checkAccess(identity.user, attempt.login, { labels: options.labels });
   if (!decision.ok) return { ok: false, reason: decision.reason, claimedUser: identity.user };
-  return { ok: true, value: { identity, grant: grantOf(decision) } };
+  // The roles as they are now win over what the certificate says they were: to record less or more takes effect at once.
+  return { ok: true, value: { identity, grant: decision } };
 }
 
-/** The roles as they are now win over what the certificate says they were: to record less or more takes effect at once. */
-function grantOf({
-  kinds,
-  lossPolicy,
-  recordSession,
-}: Pick<Identity, 'kinds' | 'lossPolicy' | 'recordSession'>) {
-  return { kinds, lossPolicy, recordSession };
+/** No role is known here: the certificate's own flags speak, and the node's settings for what it has no word for. */
+function certifiedGrant(identity: Identity): Grant {
+  const { kinds, lossPolicy, recordSession, extensions } = identity;
+  return {
+    kinds,
+    lossPolicy,
+    recordSession,
+    portForwarding: extensions.has(permitExtensions.portForwarding),
+    forwardAgent: extensions.has(permitExtensions.agentForwarding),
+    x11Forwarding: extensions.has(permitExtensions.x11Forwarding),
+    sshFileCopy: true,
+    maxSessions: undefined,
+    clientIdleTimeoutMs: undefined,
+    disconnectExpiredCert: undefined,
+  };
 }

@@ -36,6 +36,10 @@ export interface OneNodeOptions {
   readonly logins?: readonly string[];
   /** YAML lines below ssh_service.enhanced_recording, indented by four. */
   readonly enhancedYaml?: string;
+  /** A YAML line of ssh_service, indented by two. */
+  readonly sshYaml?: string;
+  /** A YAML line of auth_service's braces: `client_idle_timeout: 2s`. */
+  readonly authYaml?: string;
   /** Further YAML of the `teleport` section, in braces' form: `diag_addr: …, log: { … }`. */
   readonly teleportYaml?: string;
   readonly service?: Partial<ServiceOptions>;
@@ -111,11 +115,12 @@ export class OneNode {
   yaml(port = this.#port): string {
     return `version: v2
 teleport: { nodename: node-1, data_dir: ${this.dataDir}, ${this.options.teleportYaml ?? ''} }
-auth_service: { enabled: true, cluster_name: demo }
+auth_service: { enabled: true, cluster_name: demo, ${this.options.authYaml ?? ''} }
 proxy_service: { enabled: false }
 ssh_service:
   enabled: true
   listen_addr: 127.0.0.1:${port}
+${this.options.sshYaml ?? ''}
   enhanced_recording:
     enabled: ${this.options.enhanced ?? true}
     cgroup_path: /sys/fs/cgroup/unified

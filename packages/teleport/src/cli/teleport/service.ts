@@ -160,6 +160,11 @@ async function compose(
     registry,
     stamp,
     recordingMode: config.auth.sessionRecording,
+    policy: {
+      portForwarding: config.ssh.portForwarding,
+      clientIdleTimeoutMs: config.auth.clientIdleTimeoutMs,
+      disconnectExpiredCert: config.auth.disconnectExpiredCert,
+    },
     admit: (attempt) => admit({ trustedCas: [ca.user.publicKey], auth, labels: config.ssh.labels }, attempt),
   });
   metrics.ssh(ssh, registry);

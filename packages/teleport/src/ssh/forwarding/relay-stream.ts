@@ -3,6 +3,7 @@ import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { AppError } from '@sallyport/contracts/errors.ts';
+import type { ByteCounts } from '../terminal-flow.ts';
 import type { RelayEnds } from './relay-line.ts';
 
 /** asm-generic/fcntl.h; Node has no name for it. */
@@ -13,33 +14,33 @@ const ready = Buffer.from([0x0a]);
 export class RelayStream extends Duplex {
   readonly #input: Socket;
   readonly #output: Socket;
-  readonly #moved: (bytes: number) => void;
+  readonly #counts: ByteCounts;
   #over = false;
 
   /**
-   * `uid`: whose relay it is. `moved` is told how many bytes went through, either way. Throws an AppError when the
-   * pipes are not there any more.
+   * `uid`: whose relay it is. `counts`: `tx` is what comes out of the stream, towards the client. Throws an AppError
+   * when the pipes are not there any more.
    */
-  static open(ends: RelayEnds, uid: number, moved: (bytes: number) => void): RelayStream {
+  static open(ends: RelayEnds, uid: number, counts: ByteCounts): RelayStream {
     const write = openPipe(ends.pid, ends.writeFd, constants.O_WRONLY, uid);
     try {
       const read = openPipe(ends.pid, ends.readFd, constants.O_RDONLY, uid);
-      return new RelayStream(write, read, moved);
+      return new RelayStream(write, read, counts);
     } catch (thrown) {
       closeSync(write);
       throw thrown;
     }
   }
 
-  private constructor(writeFd: number, readFd: number, moved: (bytes: number) => void) {
+  private constructor(writeFd: number, readFd: number, counts: ByteCounts) {
     super({ allowHalfOpen: true });
-    this.#moved = moved;
+    this.#counts = counts;
     this.#output = new Socket({ fd: writeFd, readable: false, writable: true });
     this.#input = new Socket({ fd: readFd, readable: true, writable: false });
     this.#output.on('error', () => this.destroy()); // EPIPE: the other end is gone
     this.#input.on('error', () => this.destroy());
     this.#input.on('data', (bytes: Buffer) => {
-      moved(bytes.length);
+      counts.tx += bytes.length;
       if (!this.push(bytes)) this.#input.pause();
     });
     this.#input.on('end', () => {
@@ -65,7 +66,7 @@ export class RelayStream extends Duplex {
   }
 
   override _write(bytes: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.#moved(bytes.length);
+    this.#counts.rx += bytes.length;
     this.#output.write(bytes, (error) => {
       if (error) this.destroy(); // a broken connection looks like a close
       done();

@@ -2,6 +2,7 @@
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { Address } from '../../ssh-transport/connection.ts';
+import type { ByteCounts } from '../terminal-flow.ts';
 import {
   closeLine,
   connectLine,
@@ -45,13 +46,13 @@ export class Relay {
   #line = '';
   #lastId = 0;
   #ended = false;
-  /** Bytes in either direction, of living and past connections. */
-  bytes = 0;
+  readonly #counts: ByteCounts;
 
-  /** `uid`: whom it works for. */
-  constructor(input: Writable, output: Readable, uid: number) {
+  /** `uid`: whom it works for. `counts`: where the bytes of all its connections are added up. */
+  constructor(input: Writable, output: Readable, uid: number, counts: ByteCounts) {
     this.#input = input;
     this.#uid = uid;
+    this.#counts = counts;
     input.on('error', () => this.#end());
     output.on('data', (bytes: Buffer) => this.#hear(bytes.toString()));
     output.on('error', () => {}).on('close', () => this.#end());
@@ -163,9 +164,7 @@ export class Relay {
   }
 
   #open(ends: RelayEnds): RelayStream {
-    const stream = RelayStream.open(ends, this.#uid, (bytes) => {
-      this.bytes += bytes;
-    });
+    const stream = RelayStream.open(ends, this.#uid, this.#counts);
     this.#streams.set(ends.pid, stream);
     return stream;
   }
@@ -173,7 +172,7 @@ export class Relay {
   /** Too late: nobody waits for it any more. Opened and let go, it ends. */
   #refuse(ends: RelayEnds): void {
     try {
-      RelayStream.open(ends, this.#uid, () => {}).destroy();
+      RelayStream.open(ends, this.#uid, this.#counts).destroy();
     } catch {
       // It is gone already.
     }

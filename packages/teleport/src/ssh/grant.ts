@@ -1,0 +1,69 @@
+// What a user may do on this node, and what the node says itself. Pure data; who grants it is not this room's matter.
+import type { Identity, LossPolicy, RecordedKind, RecordSession } from '../ca/identity.ts';
+import { permitExtensions } from '../ca/identity.ts';
+
+/** What the access decision grants: the certificate's word narrowed by what the roles say now. */
+export interface Grant {
+  readonly kinds: readonly RecordedKind[];
+  readonly lossPolicy: LossPolicy;
+  readonly recordSession: RecordSession;
+  readonly portForwarding: boolean;
+  readonly forwardAgent: boolean;
+  readonly x11Forwarding: boolean;
+  readonly sshFileCopy: boolean;
+  /** Of the user at once on this node. undefined: as many as the node takes. */
+  readonly maxSessions: number | undefined;
+  /** undefined: as the node says. */
+  readonly clientIdleTimeoutMs: number | undefined;
+  /** undefined: as the node says. */
+  readonly disconnectExpiredCert: boolean | undefined;
+}
+
+/** An authenticated user, and what they may do here. */
+export interface Visitor {
+  readonly identity: Identity;
+  readonly grant: Grant;
+}
+
+/** The node's own word: configuration. */
+export interface NodePolicy {
+  /** ssh_service.port_forwarding. */
+  readonly portForwarding: boolean;
+  /** Where no role says anything. undefined: for ever. */
+  readonly clientIdleTimeoutMs: number | undefined;
+  readonly disconnectExpiredCert: boolean;
+}
+
+/** Why ports and sockets are not forwarded; undefined: they are. Node, roles and certificate must all agree. */
+export function refusesPorts({ identity, grant }: Visitor, policy: NodePolicy): string | undefined {
+  if (!policy.portForwarding) return 'this node forwards no ports (ssh_service.port_forwarding)';
+  if (!grant.portForwarding) return 'no role of the user allows port forwarding';
+  return lacks(identity, permitExtensions.portForwarding);
+}
+
+/** Why the client's agent is not taken; undefined: it is. */
+export function refusesAgent({ identity, grant }: Visitor): string | undefined {
+  if (!grant.forwardAgent) return 'no role of the user allows agent forwarding';
+  return lacks(identity, permitExtensions.agentForwarding);
+}
+
+function lacks({ extensions }: Identity, permit: string): string | undefined {
+  return extensions.has(permit)
+    ? undefined
+    : `the certificate lacks ${permit}; log in again to get a new one`;
+}
+
+export interface ConnectionLimits {
+  /** undefined: for ever. */
+  readonly idleMs: number | undefined;
+  /** When the connection ends whatever it does. undefined: never. */
+  readonly until: Date | undefined;
+}
+
+export function connectionLimits({ identity, grant }: Visitor, policy: NodePolicy): ConnectionLimits {
+  const disconnects = grant.disconnectExpiredCert ?? policy.disconnectExpiredCert;
+  return {
+    idleMs: grant.clientIdleTimeoutMs ?? policy.clientIdleTimeoutMs,
+    until: disconnects ? identity.validBefore : undefined,
+  };
+}

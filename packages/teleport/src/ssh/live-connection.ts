@@ -1,0 +1,206 @@
+// One connection of an authenticated user: its sessions, what it forwards, and how it ends when it must.
+import { randomUUID } from 'node:crypto';
+import type { AppError } from '@sallyport/contracts/errors.ts';
+import type { EventDraft } from '@sallyport/contracts/events/event.ts';
+import type { EventStamp } from '../audit/session-emitter.ts';
+import type { Identity } from '../ca/identity.ts';
+import { permitExtensions } from '../ca/identity.ts';
+import type { ConnectionHandler, SshConnection } from '../ssh-transport/ssh-server.ts';
+import { ConnectionClock } from './connection-clock.ts';
+import { ForwardSession } from './forwarding/forward-session.ts';
+import { addressText, Forwarding, type ForwardingEvent } from './forwarding/forwarding.ts';
+import { connectionLimits, type NodePolicy, refusesAgent, refusesPorts, type Visitor } from './grant.ts';
+import { Session } from './session.ts';
+import { connectionBlock, type SessionFacts, serverBlock, userBlock } from './session-facts.ts';
+import { ChannelRequests, type SessionDoor, type SessionOpening } from './session-handler.ts';
+import type { SessionHost } from './session-host.ts';
+import type { Admission, SessionRegistry } from './session-registry.ts';
+
+export interface ConnectionHost {
+  readonly host: SessionHost;
+  readonly registry: SessionRegistry;
+  /** For events outside any session. */
+  readonly stamp: EventStamp;
+  readonly recordingMode: SessionFacts['recordingMode'];
+  readonly policy: NodePolicy;
+}
+
+/** Whoever is connected, as a lock looks at them. */
+export interface LiveUser {
+  readonly user: string;
+  readonly roles: readonly string[];
+  readonly login: string;
+  /** undefined: a session that a daemon before us opened; its certificate is not known any more. */
+  readonly identity: Identity | undefined;
+}
+
+/** How long the last words have to reach the client, ms. */
+const farewellMs = 400;
+
+export class LiveConnection {
+  readonly #host: ConnectionHost;
+  readonly #connection: SshConnection<Visitor>;
+  readonly #forwarding: Forwarding;
+  readonly #clock: ConnectionClock;
+  readonly #sessions = new Set<Session>();
+  /** Activity of sessions that are over, so that the sum never falls. */
+  #past = 0;
+  #ended: AppError | undefined;
+
+  constructor(host: ConnectionHost, connection: SshConnection<Visitor>) {
+    this.#host = host;
+    this.#connection = connection;
+    const visitor = connection.identity;
+    this.#forwarding = new Forwarding({
+      refusesPorts: refusesPorts(visitor, host.policy),
+      refusesAgent: refusesAgent(visitor),
+      startSession: () => this.#forwardSession(),
+      port: (event) => this.#audit((blocks) => portEvent(blocks, event)),
+      agent: (error) => this.#audit((blocks) => agentEvent(blocks, error)),
+    });
+    this.#clock = new ConnectionClock({
+      limits: connectionLimits(visitor, host.policy),
+      activity: () => this.#activity(),
+      due: (reason) => this.disconnect(reason),
+    });
+    void connection.closed.then(() => this.#closed());
+  }
+
+  get handler(): ConnectionHandler {
+    return {
+      session: ({ channel }) => new ChannelRequests(this.#door(), channel),
+      ...this.#forwarding.handler,
+    };
+  }
+
+  get user(): LiveUser {
+    const { identity } = this.#connection.identity;
+    return { user: identity.user, roles: identity.roles, login: this.#connection.login, identity };
+  }
+
+  /** The user is told on every terminal, what runs is killed, the connection closes. Audited. */
+  disconnect(reason: AppError): void {
+    if (this.#ended) return;
+    this.#ended = reason;
+    const { message } = reason;
+    this.#audit((blocks) => ({ event: 'client.disconnect', code: 'T3006I', ...blocks, reason: message }));
+    for (const session of this.#sessions) session.end(reason);
+    this.#forwarding.close();
+    const timer = setTimeout(() => this.#connection.close(reason.message), farewellMs);
+    void this.#connection.closed.then(() => clearTimeout(timer));
+  }
+
+  #closed(): void {
+    this.#clock.stop();
+    this.#forwarding.close();
+  }
+
+  #activity(): number {
+    let sum = this.#past + this.#forwarding.bytes + this.#connection.channels;
+    for (const session of this.#sessions) sum += session.activity;
+    return sum;
+  }
+
+  #door(): SessionDoor {
+    const { identity } = this.#connection.identity;
+    return {
+      permitsPty: identity.extensions.has(permitExtensions.pty),
+      open: (opening) => this.#open(opening),
+      lendAgent: (open) => this.#forwarding.lendAgent(open),
+      subsystemRefused: (name) => {
+        const exitError = 'subsystem is not available on this node';
+        this.#audit((blocks) => ({ event: 'subsystem', code: 'T3001E', ...blocks, name, exitError }));
+      },
+    };
+  }
+
+  #open({ sid, command, pty, env, channel }: SessionOpening): Session | undefined {
+    const { registry, host } = this.#host;
+    const { identity, grant } = this.#connection.identity;
+    if (this.#ended) return undefined;
+    const admission = registry.admits(identity.user, grant.maxSessions);
+    if (!admission.ok) {
+      void channel.stderr.write(Buffer.from(`${admission.reason}\r\n`));
+      this.#rejected(admission);
+      return undefined;
+    }
+    const { remote } = this.#connection;
+    const facts = this.#facts({ sid, command, terminal: pty && { cols: pty.cols, rows: pty.rows } });
+    const session = new Session(host, { facts, channel, pty, env, remoteHost: remote.host });
+    registry.add(session);
+    this.#sessions.add(session);
+    void session.run().finally(() => {
+      registry.remove(sid);
+      this.#sessions.delete(session);
+      this.#past += session.activity;
+    });
+    return session;
+  }
+
+  /** What is forwarded is no terminal: nothing of it is recorded but what the kernel saw. */
+  #forwardSession(): ForwardSession {
+    const { registry, host } = this.#host;
+    const facts = this.#facts({ sid: randomUUID(), purpose: 'forwarding', recordingMode: 'off' });
+    const session = new ForwardSession(host, facts, this.#connection.remote.host);
+    registry.add(session);
+    void session.over.then(() => registry.remove(facts.sid));
+    return session;
+  }
+
+  #facts(of: Pick<SessionFacts, 'sid'> & Partial<SessionFacts>): SessionFacts {
+    const { identity, grant } = this.#connection.identity;
+    const { host, recordingMode } = this.#host;
+    return {
+      user: identity.user,
+      login: this.#connection.login,
+      roles: identity.roles,
+      traits: identity.traits,
+      node: host.node,
+      localAddr: addressText(this.#connection.local),
+      remoteAddr: addressText(this.#connection.remote),
+      started: new Date().toISOString(),
+      recordingMode,
+      enhanced: host.kernel !== undefined,
+      kinds: grant.kinds,
+      lossPolicy: grant.lossPolicy,
+      recordSession: grant.recordSession,
+      ...of,
+    };
+  }
+
+  #rejected({ reason, maximum }: Extract<Admission, { ok: false }>): void {
+    this.#audit((blocks) => ({ event: 'session.rejected', code: 'T1006W', ...blocks, reason, maximum }));
+  }
+
+  #audit(draft: (blocks: ConnectionBlocks) => EventDraft): void {
+    const { host, stamp } = this.#host;
+    const { user, roles, traits } = this.#connection.identity.identity;
+    const { login, local, remote } = this.#connection;
+    const blocks = {
+      ...userBlock({ user, roles, traits, login }),
+      ...connectionBlock(addressText(local), addressText(remote)),
+      ...serverBlock(host.node),
+    };
+    void host.emitLate(stamp, draft(blocks));
+  }
+}
+
+/** Blocks U, C and Srv. */
+type ConnectionBlocks = ReturnType<typeof userBlock> &
+  ReturnType<typeof connectionBlock> &
+  ReturnType<typeof serverBlock>;
+
+function portEvent(
+  blocks: ConnectionBlocks,
+  { kind, addr, message, error, sid }: ForwardingEvent,
+): EventDraft {
+  const code = ({ start: 'T3003I', stop: 'T3003S', error: 'T3003E' } as const)[kind];
+  const optional = { ...(error === undefined ? {} : { error }), ...(sid === undefined ? {} : { sid }) };
+  return { event: 'port', code, ...blocks, addr, message, success: kind !== 'error', ...optional };
+}
+
+function agentEvent(blocks: ConnectionBlocks, error: string | undefined): EventDraft {
+  return error === undefined
+    ? { event: 'agent-forward', code: 'T3013I', ...blocks, success: true }
+    : { event: 'agent-forward', code: 'T3013W', ...blocks, success: false, error };
+}

@@ -4,22 +4,13 @@
 // contiguous; `drain` sends them in order and never ahead of the disk, so that a position, once sent, always means
 // the same event. Bounded: what does not fit is refused and counted, and who makes events must stop.
 import type { FileHandle } from 'node:fs/promises';
-import { mkdir, readdir, rm, truncate } from 'node:fs/promises';
+import { mkdir, rm, truncate } from 'node:fs/promises';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { type AuditEvent, serialize } from '@sallyport/contracts/events/event.ts';
 import type { AuditLog, EventQuery } from './audit-log.ts';
 import { eventFilter } from './event-filter.ts';
-import { syncDir } from './log-layout.ts';
-import {
-  checkSegment,
-  createSegment,
-  emptySegmentLength,
-  encodeRecord,
-  firstOf,
-  maxLineBytes,
-  readRecords,
-  segmentPath,
-} from './outbox-segment.ts';
+import { encodeRecord, maxLineBytes, readRecords } from './outbox-segment.ts';
+import { endOf, findSegments, freshSegment, linesOf, type Segment } from './outbox-segments.ts';
 import { OutboxStreams, readAcknowledged, writeAcknowledged } from './outbox-streams.ts';
 
 export interface OutboxOptions {
@@ -60,14 +51,6 @@ export interface PositionedBatch extends OutboxBatch {
   readonly base: number;
   /** The outbox's position where the next stream begins; Infinity when there is none. */
   readonly end: number;
-}
-
-interface Segment {
-  readonly path: string;
-  readonly first: number;
-  records: number;
-  /** Durable bytes. What stands behind them is no event. */
-  length: number;
 }
 
 interface Waiting {
@@ -399,46 +382,6 @@ export class Outbox implements AuditLog {
     // Nothing may be appended behind what cannot be read.
     if (following === undefined) await this.#roll();
   }
-}
-
-function endOf(segment: Segment | undefined): number {
-  return segment === undefined ? 0 : segment.first + segment.records;
-}
-
-/** Ready to be written to, its name durable. */
-async function freshSegment(dir: string, first: number): Promise<{ segment: Segment; handle: FileHandle }> {
-  const path = segmentPath(dir, first);
-  const handle = await createSegment(path);
-  await syncDir(dir);
-  return { segment: { path, first, records: 0, length: emptySegmentLength }, handle };
-}
-
-/** Oldest first. A new segment is always begun, so nothing is cut here: damage at the end is stepped over. */
-async function findSegments(dir: string): Promise<{ segments: Segment[]; damagedBytes: number }> {
-  const firsts = (await readdir(dir)).map(firstOf).filter((first) => first !== undefined);
-  const segments: Segment[] = [];
-  let damagedBytes = 0;
-  for (const first of firsts.sort((a, b) => a - b)) {
-    const path = segmentPath(dir, first);
-    const check = await checkSegment(path);
-    segments.push({ path, first, records: check.records, length: check.length });
-    damagedBytes = check.damagedBytes; // of the last one: in others the hole shows when it is read
-  }
-  return { segments, damagedBytes };
-}
-
-async function* linesOf(segment: Segment, order: 'asc' | 'desc' = 'asc'): AsyncGenerator<string[]> {
-  const batches: string[][] = [];
-  try {
-    for await (const records of readRecords(segment.path, 0, segment.length)) {
-      const lines = records.map(({ line }) => line);
-      if (order === 'asc') yield lines;
-      else batches.push(lines.reverse()); // a segment is small enough to turn round
-    }
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause; // acknowledged and deleted meanwhile
-  }
-  yield* batches.reverse();
 }
 
 function isFull(cause: unknown): boolean {

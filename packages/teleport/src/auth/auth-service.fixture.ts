@@ -54,12 +54,19 @@ export async function openCluster(t: TestContext, options: ClusterOptions = {}):
   const events: AuditEvent[] = [];
   const stamp = new EventStamp({ clusterName: 'test', now: () => clock, validate: true });
   const store = await SqliteStore.open(dataDir, { now, pollMs: 5, sweepMs: 5 });
+  let service: AuthService | undefined;
+  // Now, not at the end: a service that refuses to start leaves nothing behind either.
+  t.after(async () => {
+    await service?.close();
+    await store.close();
+    await rm(dataDir, { recursive: true, force: true });
+  });
   const authorities = await Authorities.open({ dataDir, clusterName: 'test', create: true, now });
   let told = 0;
   const cluster = {
     failAppends: 0,
   };
-  const service = await createAuthService({
+  service = await createAuthService({
     store,
     authorities,
     audit: {
@@ -90,11 +97,6 @@ export async function openCluster(t: TestContext, options: ClusterOptions = {}):
   // The proxy of the tests is a host like any other.
   await service.enrolLocalHost({ ...newHost().local, ...idOf(proxy) });
   told = events.length;
-  t.after(async () => {
-    await service.close();
-    await store.close();
-    await rm(dataDir, { recursive: true, force: true });
-  });
   return Object.assign(cluster, {
     service,
     store,

@@ -161,6 +161,7 @@ ${options.teleport ?? ''}
 auth_service:
   enabled: true
   cluster_name: demo
+  listen_addr: 127.0.0.1:0
 proxy_service:
   enabled: false
 ssh_service:

@@ -5,12 +5,12 @@ import { AppError } from '@sallyport/contracts/errors.ts';
 import { certAuthorityLine } from '../../ca/known-hosts.ts';
 import { generateEd25519, writePrivateKey } from '../../ca/openssh-private-key.ts';
 import { replacePrivateFile } from '../../ca/private-file.ts';
-import { publicKeyBlob, publicKeyLine } from '../../ca/public-key.ts';
+import { parsePublicKeyLine, publicKeyBlob, publicKeyLine } from '../../ca/public-key.ts';
 import type { Config } from '../../config/config.ts';
-import { parseDuration } from '../../config/duration.ts';
 import { print } from '../output.ts';
+import { withCluster } from './cluster.ts';
 import { oneFormatOf } from './format.ts';
-import { withLocalCluster } from './local-cluster.ts';
+import { ttlOf } from './users.ts';
 
 export interface SignFlags {
   readonly user: string;
@@ -22,26 +22,32 @@ export interface SignFlags {
 
 export async function signAction(configPath: string | undefined, flags: SignFlags): Promise<void> {
   oneFormatOf(flags.format, ['openssh']);
-  const ttlMs = ttlOf(flags.ttl);
+  const ttl_ms = ttlOf(flags.ttl);
   const paths = {
     key: flags.out,
     certificate: `${flags.out}-cert.pub`,
     knownHosts: `${flags.out}-known_hosts`,
   };
   await refuseUnlessWritable(paths, flags.overwrite);
-  await withLocalCluster(configPath, async ({ config, cas, auth }) => {
+  await withCluster(configPath, async ({ client, config }) => {
     const key = generateEd25519();
-    const issued = await auth.issueUserCertificate({
-      user: flags.user,
-      publicKey: publicKeyBlob(key),
-      ttlMs,
+    const issued = await client.issueCertificates({
+      params: { name: flags.user },
+      body: { ssh_public_key: publicKeyBlob(key).toString('base64'), ttl_ms },
     });
+    const { trust } = issued;
+    const hosts = trust.ssh_host_cas.map((line) =>
+      certAuthorityLine(parsePublicKeyLine(line), trust.cluster_name),
+    );
     // The key last: `ssh -i` finds the certificate beside it, so there is no moment with a key alone.
-    await writeFile(paths.knownHosts, `${certAuthorityLine(cas.host.publicKey, config.auth.clusterName)}\n`);
-    await writeFile(paths.certificate, `${publicKeyLine(issued.blob, flags.user)}\n`);
+    await writeFile(paths.knownHosts, `${hosts.join('\n')}\n`);
+    await writeFile(
+      paths.certificate,
+      `${publicKeyLine(Buffer.from(issued.ssh_certificate, 'base64'), flags.user)}\n`,
+    );
     await replacePrivateFile(paths.key, writePrivateKey(key, flags.user));
     print(
-      `The certificate of "${flags.user}" is valid until ${issued.validBefore.toISOString()} for the logins ${issued.logins.join(', ')}.`,
+      `The certificate of "${flags.user}" is valid until ${issued.valid_before} for the logins ${issued.logins.join(', ')}.`,
     );
     if (issued.capped)
       print(`It lives shorter than the ${flags.ttl} asked for: the roles of "${flags.user}" allow no more.`);
@@ -50,17 +56,6 @@ export async function signAction(configPath: string | undefined, flags: SignFlag
     );
     print(`\nLog in with:\n  ${sshCommand(paths, issued.logins[0] ?? 'root', config)}`);
   });
-}
-
-function ttlOf(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const ms = parseDuration(text);
-  if (ms !== undefined) return ms;
-  throw new AppError(
-    'bad_input',
-    'cli.bad_ttl',
-    `--ttl must be a duration such as 30m or 12h, not "${text}".`,
-  );
 }
 
 /** Before the certificate is made: an unused one would still stand in the audit log. */
@@ -83,9 +78,14 @@ async function refuseUnlessWritable(paths: Record<string, string>, overwrite: bo
 }
 
 /** Ready to paste: strict host checking needs the known_hosts line and nothing else. */
-function sshCommand(paths: { key: string; knownHosts: string }, login: string, config: Config): string {
-  const { host, port } = config.ssh.listenAddr;
-  const target = host === '0.0.0.0' || host === '::' ? config.nodename : host;
+function sshCommand(
+  paths: { key: string; knownHosts: string },
+  login: string,
+  config: Config | undefined,
+): string {
+  // Away from the auth host nobody here knows where nodes listen: the documented port.
+  const { host, port } = config?.ssh.listenAddr ?? { host: '0.0.0.0', port: 3022 };
+  const target = host === '0.0.0.0' || host === '::' ? (config?.nodename ?? 'NODE') : host;
   return `ssh -i ${quoted(paths.key)} -o IdentitiesOnly=yes -o UserKnownHostsFile=${quoted(paths.knownHosts)} -p ${port} ${login}@${target}`;
 }
 

@@ -1,11 +1,12 @@
-// The `tctl` command: administering a cluster, on its auth host.
+// The `tctl` command: administering a cluster, on its auth host or from anywhere after `tsh login`.
 // Only the command tree is here; each action loads its own code, so that --help answers at once.
+import { InvalidArgumentError } from 'commander';
 import { commaList, examples, program, run } from '../output.ts';
 
 export function tctlProgram() {
   const tctl = program(
     'tctl',
-    'Administer the cluster. Runs on the auth host, as the user the daemon runs as.',
+    'Administer the cluster: on the auth host as root, or anywhere after `tsh login` with a role that may.',
   );
   tctl.option(
     '-c, --config <file>',
@@ -21,6 +22,7 @@ export function tctlProgram() {
       .argument('<name>', 'name of the user')
       .requiredOption('--logins <list>', 'host accounts the user may log in to', commaList)
       .option('--roles <list>', 'roles of the user (default: access)', commaList)
+      .option('--ttl <duration>', 'how long the sign-up link works (default: 1h)')
       .option('--format <format>', 'text or json', 'text')
       .action(async (name, flags) => (await import('./users.ts')).addUser(config(), name, flags)),
     'tctl users add alice --logins=root,ubuntu',
@@ -47,11 +49,103 @@ export function tctlProgram() {
   );
   examples(
     users
+      .command('reset')
+      .description('A one-time link by which a user sets password and second factor anew; the old ones end.')
+      .argument('<name>', 'name of the user')
+      .option('--ttl <duration>', 'how long the link works (default: 8h)')
+      .option('--format <format>', 'text or json', 'text')
+      .action(async (name, flags) => (await import('./users.ts')).resetUser(config(), name, flags)),
+    'tctl users reset alice',
+  );
+  examples(
+    users
       .command('rm')
       .description('Delete users. Their certificates are refused from then on.')
       .argument('<names...>', 'names of the users')
       .action(async (names) => (await import('./users.ts')).removeUsers(config(), names)),
     'tctl users rm alice',
+  );
+
+  const nodes = tctl.command('nodes').description('Hosts of the cluster.');
+  examples(
+    nodes
+      .command('add')
+      .description('A token for a new host, and the command that joins with it.')
+      .option('--roles <list>', 'what it may join as: node, proxy', commaList)
+      .option('--ttl <duration>', 'how long the token works', '30m')
+      .option('--token <value>', 'this token instead of a random one')
+      .option('--labels <pairs>', 'KEY=VALUE,… every host that joins with it gets')
+      .option('--uses <count>', 'how many hosts may join with it (default: any number)', count)
+      .option('--format <format>', 'text or json', 'text')
+      .action(async ({ token, ...flags }) =>
+        (await import('./nodes.ts')).addNode(config(), {
+          ...flags,
+          value: token,
+          roles: flags.roles ?? ['node'],
+        }),
+      ),
+    'tctl nodes add --ttl=5m --roles=node',
+    "token=$(tctl nodes add --format=json | jq -r '.[0]')",
+  );
+  examples(
+    nodes
+      .command('ls')
+      .description('The hosts that are there.')
+      .option('--format <format>', 'text, json or yaml', 'text')
+      .action(async (flags) => (await import('./nodes.ts')).listNodes(config(), flags)),
+    'tctl nodes ls',
+  );
+
+  const tokens = tctl.command('tokens').description('Tokens by which hosts join.');
+  examples(
+    tokens
+      .command('add')
+      .description('Create a token.')
+      .requiredOption('--type <list>', 'what a host may join as: node, proxy, auth', commaList)
+      .option('--ttl <duration>', 'how long it works', '1h')
+      .option('--value <text>', 'this token instead of 16 random bytes in hex')
+      .option('--labels <pairs>', 'KEY=VALUE,… every host that joins with it gets')
+      .option('--uses <count>', 'how many hosts may join with it (default: any number)', count)
+      .option('--format <format>', 'text or json', 'text')
+      .action(async ({ type, ...flags }) =>
+        (await import('./nodes.ts')).addToken(config(), { ...flags, roles: type }),
+      ),
+    'tctl tokens add --type=node,proxy --ttl=10m',
+  );
+  examples(
+    tokens
+      .command('ls')
+      .description('List tokens; masked unless asked for.')
+      .option('--with-secrets', 'show the tokens themselves', false)
+      .option('--format <format>', 'text, json or yaml', 'text')
+      .action(async (flags) => (await import('./nodes.ts')).listTokens(config(), flags)),
+    'tctl tokens ls',
+    'tctl tokens ls --with-secrets',
+  );
+  examples(
+    tokens
+      .command('rm')
+      .description('Delete a token: nobody joins with it any more.')
+      .argument('<token>', 'the token itself')
+      .action(async (token) => (await import('./nodes.ts')).removeToken(config(), token)),
+    'tctl tokens rm abcd123-insecure-do-not-use-this',
+  );
+
+  examples(
+    tctl
+      .command('lock')
+      .description('Shut somebody out within seconds, live sessions included.')
+      .option('--user <name>', 'a user')
+      .option('--role <name>', 'everybody with a role')
+      .option('--login <name>', 'a host account, on every node')
+      .option('--node <uuid>', 'a node: its sessions, and its place in the cluster')
+      .option('--mfa-device <uuid>', 'a second factor')
+      .option('--message <text>', 'shown to whoever is locked')
+      .option('--ttl <duration>', 'how long (default: until it is removed)')
+      .action(async (flags) => (await import('./locks.ts')).lockAction(config(), flags)),
+    'tctl lock --user=alice --message="laptop stolen" --ttl=24h',
+    'tctl get locks',
+    'tctl rm lock/UUID',
   );
 
   const auth = tctl.command('auth').description("The cluster's certificate authorities.");
@@ -79,7 +173,7 @@ export function tctlProgram() {
       .description('Print public keys of the certificate authorities.')
       .option(
         '--type <type>',
-        'host (known_hosts line), user (authorized_keys line), openssh (TrustedUserCAKeys line); default: host and user',
+        'host (known_hosts line), user (authorized_keys line), openssh (TrustedUserCAKeys line), tls-host, tls-user (PEM); default: host and user',
       )
       .option('--fingerprint', 'print SHA256 fingerprints instead', false)
       .action(async (flags) => (await import('./auth-export.ts')).exportAction(config(), flags)),
@@ -88,10 +182,23 @@ export function tctlProgram() {
   );
 
   examples(
+    auth
+      .command('rotate')
+      .description('Replace the keys of an authority, phase by phase, with nobody locked out.')
+      .requiredOption('--phase <phase>', 'init, update_clients, update_servers, standby, or rollback')
+      .option('--type <type>', 'host, user or all', 'all')
+      .option('--format <format>', 'text or json', 'text')
+      .action(async (flags) => (await import('./auth-export.ts')).rotateAction(config(), flags)),
+    'tctl auth rotate --phase=init --type=host',
+    'tctl auth rotate --phase=rollback',
+  );
+
+  examples(
     tctl
       .command('get')
-      .description('Print users or roles as YAML: what `tctl create -f` takes back.')
-      .argument('<resource>', 'users, roles, user/NAME or role/NAME')
+      .description('Print resources as YAML: what `tctl create -f` takes back.')
+      .argument('<resource>', 'a kind (users, roles, tokens, locks, nodes, proxies, cas) or KIND/NAME')
+      .option('--with-secrets', 'show tokens themselves', false)
       .option('--format <format>', 'yaml or json', 'yaml')
       .action(async (resource, flags) =>
         (await import('./resources.ts')).getAction(config(), resource, flags),
@@ -102,7 +209,7 @@ export function tctlProgram() {
   examples(
     tctl
       .command('create')
-      .description('Create users and roles from YAML.')
+      .description('Create resources from YAML.')
       .argument('[file]', 'file with one or more documents; stdin when left out or "-"')
       .option('-f, --force', 'replace what is there already', false)
       .action(async (file, flags) => (await import('./resources.ts')).createAction(config(), file, flags)),
@@ -112,9 +219,17 @@ export function tctlProgram() {
   );
   examples(
     tctl
+      .command('edit')
+      .description("Edit a resource in $EDITOR. Nobody's change in between is overwritten.")
+      .argument('<resource>', 'KIND/NAME')
+      .action(async (resource) => (await import('./resources.ts')).editAction(config(), resource)),
+    'tctl edit role/access',
+  );
+  examples(
+    tctl
       .command('rm')
-      .description('Delete a user or a role.')
-      .argument('<resource>', 'user/NAME or role/NAME')
+      .description('Delete a resource.')
+      .argument('<resource>', 'KIND/NAME: user/alice, role/ops, lock/UUID, token/…, node/UUID')
       .action(async (resource) => (await import('./resources.ts')).removeAction(config(), resource)),
     'tctl rm role/ops',
   );
@@ -142,6 +257,12 @@ export function tctlProgram() {
     'tctl completion bash > /etc/bash_completion.d/tctl',
   );
   return tctl;
+}
+
+function count(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value > 0) return value;
+  throw new InvalidArgumentError('a whole number above 0 was expected.');
 }
 
 if (import.meta.main) await run(tctlProgram());

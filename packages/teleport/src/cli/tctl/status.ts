@@ -1,36 +1,45 @@
 // `tctl status`
-import { createHash } from 'node:crypto';
 import { fingerprint } from '../../ca/known-hosts.ts';
-import type { Signer } from '../../ca/signer.ts';
+import { parsePublicKeyLine } from '../../ca/public-key.ts';
 import { print, printJson, table } from '../output.ts';
-import { productVersion } from '../version.ts';
+import { withCluster } from './cluster.ts';
 import { oneFormatOf } from './format.ts';
-import { withLocalCluster } from './local-cluster.ts';
 
 export async function statusAction(configPath: string | undefined, flags: { format: string }): Promise<void> {
   const format = oneFormatOf(flags.format, ['text', 'json']);
-  await withLocalCluster(configPath, async ({ config, cas }) => {
-    const { clusterName } = config.auth;
-    const rows = [authority('host', cas.host), authority('user', cas.user)];
-    const pin = caPin(cas.host);
-    if (format === 'json')
-      return printJson({ cluster: clusterName, version: productVersion(), authorities: rows, ca_pin: pin });
-    print(`Cluster: ${clusterName}\nVersion: ${productVersion()}\n`);
+  await withCluster(configPath, async ({ client }) => {
+    const [status, { resources }] = await Promise.all([
+      client.ping(),
+      client.listResources({ params: { kind: 'cert_authority' } }),
+    ]);
+    const authorities = resources
+      .filter((resource) => resource.kind === 'cert_authority')
+      .flatMap(({ spec }) =>
+        spec.ssh.map((line, i) => ({
+          ca: spec.type,
+          key_type: line.split(' ')[0] ?? '',
+          fingerprint: fingerprint(parsePublicKeyLine(line)),
+          state: i === 0 ? 'active' : 'trusted',
+          rotation: spec.rotation.phase,
+        })),
+      );
+    if (format === 'json') {
+      return printJson({
+        cluster: status.cluster_name,
+        version: status.version,
+        authorities,
+        ca_pin: status.ca_pins[0],
+        ca_pins: status.ca_pins,
+      });
+    }
+    print(`Cluster: ${status.cluster_name}\nVersion: ${status.version}\n`);
     print(
       table(
-        ['CA', 'Key type', 'Fingerprint'],
-        rows.map(({ ca, key_type, fingerprint: print256 }) => [ca, key_type, print256]),
+        ['CA', 'Key type', 'Fingerprint', 'State', 'Rotation'],
+        authorities.map((row) => [row.ca, row.key_type, row.fingerprint, row.state, row.rotation]),
       ),
     );
-    print(`\nCA pin:  ${pin}`);
+    print('');
+    for (const pin of status.ca_pins) print(`CA pin:  ${pin}`);
   });
-}
-
-function authority(ca: string, signer: Signer) {
-  return { ca, key_type: signer.keyType, fingerprint: fingerprint(signer.publicKey) };
-}
-
-/** What a joining host compares the cluster's host CA with. */
-function caPin(host: Signer): string {
-  return `sha256:${createHash('sha256').update(host.publicKey).digest('hex')}`;
 }

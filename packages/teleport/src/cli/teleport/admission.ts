@@ -1,50 +1,100 @@
-// Who may come in: the certificate as the CA verifies it, then the access decision as the roles are now. Joins
-// the rooms `ca` and `auth` for the room `ssh`, which knows neither users nor roles.
-import type { Auth } from '../../auth/auth.ts';
-import { type Identity, permitExtensions } from '../../ca/identity.ts';
+// Who may come in: the certificate as the cluster's authorities verify it, then the access decision by the roles and
+// locks as this host knows them now. Joins the rooms `ca`, `auth` and `membership` for the room `ssh`, which knows
+// neither users nor roles. Auth need not be reachable.
+import type { LockDocument, RoleDocument } from '@sallyport/contracts/api/resources.ts';
+import { type AccessNode, decideAccess } from '../../auth/access.ts';
+import { type Lock, lockOn, lockReason } from '../../auth/lock.ts';
+import type { Role } from '../../auth/role.ts';
+import { toRole } from '../../auth/role-document.ts';
+import { toLock } from '../../auth/user-document.ts';
+import type { Identity } from '../../ca/identity.ts';
+import { parsePublicKeyLine } from '../../ca/public-key.ts';
 import { verifyUserCertificate } from '../../ca/verify.ts';
-import type { Grant, Visitor } from '../../ssh/grant.ts';
+import type { ClusterCache } from '../../membership/cluster-cache.ts';
+import type { Visitor } from '../../ssh/grant.ts';
+import type { LiveUser } from '../../ssh/live-connection.ts';
 import type { Verdict } from '../../ssh/ssh-server.ts';
-import type { AuthAttempt } from '../../ssh-transport/server.ts';
+import type { AuthAttempt } from '../../ssh-transport/ssh-server.ts';
 
 export interface AdmissionOptions {
-  /** SSH blobs of the user CAs. */
-  readonly trustedCas: readonly Buffer[];
-  /** undefined: this process has no auth service; the certificate alone speaks. */
-  readonly auth: Auth | undefined;
-  readonly labels: Readonly<Record<string, string>>;
+  readonly cluster: Pick<ClusterCache, 'trust' | 'roles' | 'locks' | 'synced'>;
+  readonly node: () => AccessNode;
+  readonly now: () => Date;
 }
 
-export async function admit(options: AdmissionOptions, attempt: AuthAttempt): Promise<Verdict<Visitor>> {
-  const verdict = verifyUserCertificate({
-    blob: attempt.blob,
-    trustedCas: options.trustedCas,
-    login: attempt.login,
-    now: new Date(),
-    remoteAddress: attempt.remote.host,
-  });
-  if (!verdict.ok) return { ok: false, reason: verdict.reason, claimedUser: verdict.claimedUser };
-  const { identity } = verdict;
-  if (!options.auth) return { ok: true, value: { identity, grant: certifiedGrant(identity) } };
-  const decision = await options.auth.checkAccess(identity.user, attempt.login, { labels: options.labels });
-  if (!decision.ok) return { ok: false, reason: decision.reason, claimedUser: identity.user };
-  // The roles as they are now win over what the certificate says they were: to record less or more takes effect at once.
-  return { ok: true, value: { identity, grant: decision } };
+export class Admission {
+  readonly #options: AdmissionOptions;
+  readonly #roles = new Memo(rolesByName);
+  readonly #cas = new Memo((lines: readonly string[]) => lines.map(parsePublicKeyLine));
+
+  constructor(options: AdmissionOptions) {
+    this.#options = options;
+  }
+
+  async admit(attempt: AuthAttempt): Promise<Verdict<Visitor>> {
+    const { cluster, node, now } = this.#options;
+    const verdict = verifyUserCertificate({
+      blob: attempt.blob,
+      trustedCas: this.#cas.of(cluster.trust.ssh_user_cas),
+      login: attempt.login,
+      now: now(),
+      remoteAddress: attempt.remote.host,
+    });
+    if (!verdict.ok) return { ok: false, reason: verdict.reason, claimedUser: verdict.claimedUser };
+    const { identity } = verdict;
+    // A host that has never heard of its cluster knows no role and no lock: it lets nobody in.
+    if (!cluster.synced) {
+      return { ok: false, reason: 'this host has not heard of its cluster yet', claimedUser: identity.user };
+    }
+    const decision = decideAccess({
+      user: identity.user,
+      roles: this.#rolesOf(identity),
+      traits: identity.traits,
+      login: attempt.login,
+      node: node(),
+      locks: cluster.locks.map(toLock),
+      now: now(),
+    });
+    if (!decision.ok) return { ok: false, reason: decision.reason, claimedUser: identity.user };
+    return { ok: true, value: { identity, grant: decision } };
+  }
+
+  /** Why somebody who came in before may not go on; undefined: they may. */
+  lockedOut({ user, roles, login }: Pick<LiveUser, 'user' | 'roles' | 'login'>): string | undefined {
+    const { cluster, node, now } = this.#options;
+    const { hostUuid, hostname } = node();
+    const subject = { user, roles, login, hostUuid, hostname };
+    const locks: readonly Lock[] = cluster.locks.map((lock: LockDocument) => toLock(lock));
+    const lock = lockOn(subject, locks, now());
+    return lock === undefined ? undefined : lockReason(lock);
+  }
+
+  /** The roles the certificate names, as they are defined now: to record less or more takes effect at once. */
+  #rolesOf(identity: Identity): Role[] {
+    const known = this.#roles.of(this.#options.cluster.roles);
+    return identity.roles.flatMap((name) => known.get(name) ?? []);
+  }
 }
 
-/** No role is known here: the certificate's own flags speak, and the node's settings for what it has no word for. */
-function certifiedGrant(identity: Identity): Grant {
-  const { kinds, lossPolicy, recordSession, extensions } = identity;
-  return {
-    kinds,
-    lossPolicy,
-    recordSession,
-    portForwarding: extensions.has(permitExtensions.portForwarding),
-    forwardAgent: extensions.has(permitExtensions.agentForwarding),
-    x11Forwarding: extensions.has(permitExtensions.x11Forwarding),
-    sshFileCopy: true,
-    maxSessions: undefined,
-    clientIdleTimeoutMs: undefined,
-    disconnectExpiredCert: undefined,
-  };
+function rolesByName(documents: readonly RoleDocument[]): ReadonlyMap<string, Role> {
+  return new Map(documents.map((document) => [document.metadata.name, toRole(document)]));
+}
+
+/** Made anew when its source is another object; the cache keeps the same one while nothing changes. */
+class Memo<Source extends object, Made> {
+  readonly #make: (source: Source) => Made;
+  #source: Source | undefined;
+  #made: Made | undefined;
+
+  constructor(make: (source: Source) => Made) {
+    this.#make = make;
+  }
+
+  of(source: Source): Made {
+    if (this.#made === undefined || this.#source !== source) {
+      this.#source = source;
+      this.#made = this.#make(source);
+    }
+    return this.#made;
+  }
 }

@@ -6,6 +6,7 @@ import { eventKinds } from '@sallyport/kernel/recorder.ts';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { AuditLog } from '../../audit/audit-log.ts';
 import type { FileLog } from '../../audit/file-log.ts';
+import type { Outbox } from '../../audit/outbox.ts';
 import type { CountsByKind } from '../../ssh/enhanced/kernel-meter.ts';
 import type { KernelSide } from '../../ssh/kernel-watch.ts';
 import type { SessionRegistry } from '../../ssh/session-registry.ts';
@@ -69,6 +70,25 @@ export class ServiceMetrics {
   audit(log: FileLog): void {
     this.#gauge('audit_queued_bytes', 'Audit events waiting for the disk.', () => log.stats.queuedBytes);
     this.#counter('audit_events_total', 'Events in the audit log.', () => log.stats.appendedEvents);
+  }
+
+  outbox(outbox: Outbox): void {
+    this.#gauge(
+      'outbox_held_events',
+      'Events the auth service does not have yet.',
+      () => outbox.stats.heldEvents,
+    );
+    this.#gauge('outbox_held_bytes', 'The same on disk.', () => outbox.stats.heldBytes);
+    this.#counter(
+      'outbox_refused_events_total',
+      'Events the outbox had no room for.',
+      () => outbox.stats.refusedEvents,
+    );
+    this.#counter(
+      'outbox_lost_events_total',
+      'Events the outbox can no longer read.',
+      () => outbox.stats.lostEvents,
+    );
   }
 
   ssh(node: SshNode, registry: SessionRegistry): void {

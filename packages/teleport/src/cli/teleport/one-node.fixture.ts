@@ -1,5 +1,6 @@
 // A node in a temporary folder, in this process, and OpenSSH's own `ssh` as its client. For root tests.
 import { type ChildProcess, type ExecFileException, execFile, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -8,15 +9,17 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
+import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
+import { createClient } from '@sallyport/contracts/api/client.ts';
+import type { ResourceDocument } from '@sallyport/contracts/api/resources.ts';
 import type { AuditEvent } from '@sallyport/contracts/events/event.ts';
 import { EventStamp } from '../../audit/session-emitter.ts';
-import { Auth } from '../../auth/auth.ts';
-import { FileStore } from '../../auth/file-store.ts';
 import { accessRole, type RoleOptions } from '../../auth/role.ts';
-import { openCaStore } from '../../ca/ca-store.ts';
+import { toRoleDocument } from '../../auth/role-document.ts';
 import { parsePublicKeyLine, publicKeyLine } from '../../ca/public-key.ts';
 import { loadConfig } from '../../config/load-config.ts';
 import type { NodeLog } from '../../ssh/node-log.ts';
+import { openAuthCore, openAuthorities } from '../auth-core.ts';
 import { type RunningTeleport, type ServiceOptions, startTeleport } from './service.ts';
 
 /** An event as a test looks at it. */
@@ -115,17 +118,17 @@ export class OneNode {
   yaml(port = this.#port): string {
     return `version: v2
 teleport: { nodename: node-1, data_dir: ${this.dataDir}, ${this.options.teleportYaml ?? ''} }
-auth_service: { enabled: true, cluster_name: demo, ${this.options.authYaml ?? ''} }
+auth_service: { enabled: true, cluster_name: demo, listen_addr: "127.0.0.1:0", ${this.options.authYaml ?? ''} }
 proxy_service: { enabled: false }
 ssh_service:
   enabled: true
   listen_addr: 127.0.0.1:${port}
-${this.options.sshYaml ?? ''}
   enhanced_recording:
     enabled: ${this.options.enhanced ?? true}
     cgroup_path: /sys/fs/cgroup/unified
     root_path: ${this.rootPath}
 ${this.options.enhancedYaml ?? ''}
+${this.options.sshYaml ?? ''}
 `;
   }
 
@@ -197,28 +200,36 @@ ${this.options.enhancedYaml ?? ''}
   }
 
   async #issue(): Promise<void> {
-    const ca = await openCaStore(this.dataDir, { create: true });
+    const { config } = loadConfig(this.yaml());
+    const authorities = await openAuthorities(config, true);
+    const nowhere = { append: async () => {}, async *search() {} };
     const stamp = new EventStamp({ clusterName: 'demo' });
-    const auth = new Auth({
-      store: await FileStore.open(this.dataDir),
-      ca: ca.user,
-      audit: { append: async () => {}, stamp: (draft) => stamp.stamp(draft) },
-      actor: { user: 'test', kind: 3 },
-    });
+    const core = await openAuthCore(
+      { config, audit: nowhere, hostUuid: randomUUID(), stamp, version: '0.1.0', log: this.#log() },
+      authorities,
+    );
+    const admin = createClient(authRoutes, core.transportAs({ kind: 'admin', user: 'test' }));
+    const put = (document: ResourceDocument) => {
+      const params = { kind: document.kind, name: document.metadata.name };
+      return admin.putResource({ params, query: { mode: 'upsert' }, body: document });
+    };
     const options: RoleOptions = { enhancedRecording: ['command', 'disk', 'network'], ...this.options.role };
-    await auth.putRole({ ...accessRole, name: 'tested', options }, 'create');
-    await auth.createUser({
-      name: 'alice',
-      roles: ['tested'],
-      logins: ['root', ...(this.options.logins ?? [])],
+    await put(toRoleDocument({ ...accessRole, name: 'tested', options }));
+    await put({
+      kind: 'user',
+      metadata: { name: 'alice' },
+      spec: { roles: ['tested'], traits: { logins: ['root', ...(this.options.logins ?? [])] } },
     });
     const publicKey = parsePublicKeyLine(await readFile(join(this.folder, 'id.pub'), 'utf8'));
-    const { blob } = await auth.issueUserCertificate({ user: 'alice', publicKey });
-    await writeFile(join(this.folder, 'id-cert.pub'), `${publicKeyLine(blob)}\n`);
-    await writeFile(
-      join(this.folder, 'known_hosts'),
-      `@cert-authority * ${publicKeyLine(ca.host.publicKey)}\n`,
-    );
+    const issued = await admin.issueCertificates({
+      params: { name: 'alice' },
+      body: { ssh_public_key: publicKey.toString('base64') },
+    });
+    await core.close();
+    const certificate = publicKeyLine(Buffer.from(issued.ssh_certificate, 'base64'));
+    await writeFile(join(this.folder, 'id-cert.pub'), `${certificate}\n`);
+    const hosts = issued.trust.ssh_host_cas.map((line) => `@cert-authority * ${line}\n`);
+    await writeFile(join(this.folder, 'known_hosts'), hosts.join(''));
   }
 
   sshArgs(login = 'root'): string[] {

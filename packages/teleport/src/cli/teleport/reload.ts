@@ -7,16 +7,17 @@ export interface ReloadOptions {
   readonly load: () => Promise<Config>;
   /** `level` takes effect at once. */
   readonly log: NodeLog & { level: string };
-  readonly renewHostKeys: () => Promise<boolean>;
+  /** Looks whether certificates are due, in its own time. */
+  readonly renewCertificates: () => void;
 }
 
-/** In effect at once: the log's level. Looked at again besides: the host certificate. Never rejects. */
-export async function reload({ running, load, log, renewHostKeys }: ReloadOptions): Promise<void> {
+/** In effect at once: the log's level. Looked at again besides: this host's certificates. Never rejects. */
+export async function reload({ running, load, log, renewCertificates }: ReloadOptions): Promise<void> {
   try {
     const wanted = await load();
     log.level = wanted.log.severity;
-    const renewed = await renewHostKeys();
-    log.info({ severity: wanted.log.severity, host_certificate: renewed ? 'renewed' : 'kept' }, 'reloaded');
+    renewCertificates();
+    log.info({ severity: wanted.log.severity }, 'reloaded');
     const waiting = changedKeys(running, wanted).filter((key) => key !== 'log.severity');
     if (waiting.length > 0) log.warn({ changed: waiting }, 'these settings wait for the next start');
   } catch (err) {

@@ -1,33 +1,30 @@
-// The service: the rooms joined into a running service. Config → data directory → CA → audit log → recorder
-// → old sessions → SSH. Each step needs the one before it; nobody can log in before the last.
+// The service: the rooms joined into a running service. Config → data directory → the cluster (auth itself, or
+// membership of it) → proxy → SSH. Each step needs the one before it; nobody can log in before the last.
 import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AppError } from '@sallyport/contracts/errors.ts';
-import { launcherBinary } from '@sallyport/kernel/binaries.ts';
-import { FileLog } from '../../audit/file-log.ts';
-import { EventStamp } from '../../audit/session-emitter.ts';
-import { Auth } from '../../auth/auth.ts';
-import { FileStore } from '../../auth/file-store.ts';
-import { openCaStore } from '../../ca/ca-store.ts';
-import { HostIdentity } from '../../ca/host-identity.ts';
+import type { AuditLog } from '../../audit/audit-log.ts';
+import type { Authorities } from '../../ca/authorities.ts';
+import { openHostUuid } from '../../ca/host-identity.ts';
+import { formatAddress } from '../../config/address.ts';
 import type { Address, Config } from '../../config/config.ts';
-import { launch } from '../../ssh/launch.ts';
+import type { RunningProxy } from '../../proxy/start-proxy.ts';
 import type { NodeLog } from '../../ssh/node-log.ts';
-import { recoverSessions } from '../../ssh/recovery.ts';
-import type { NodeFacts } from '../../ssh/session-facts.ts';
-import { createSessionHost } from '../../ssh/session-host.ts';
-import { readBootId } from '../../ssh/session-journal.ts';
 import { SessionRegistry } from '../../ssh/session-registry.ts';
-import { type SshNode, startSshNode } from '../../ssh/ssh-server.ts';
-import { admit } from './admission.ts';
+import type { SshNode } from '../../ssh/ssh-server.ts';
+import { openCluster } from './cluster-side.ts';
 import { lockDataDir } from './data-dir-lock.ts';
 import { Diagnostics } from './diagnostics.ts';
-import { hostKeysOf, keepHostKeys } from './host-key-renewal.ts';
-import { type KernelOptions, openKernel, requireHostSupport } from './kernel-side.ts';
+import { type KernelOptions, requireHostSupport } from './kernel-side.ts';
 import { ServiceMetrics } from './metrics.ts';
+import { type NodeSide, openNodeSide } from './node-side.ts';
+import { openProxySide } from './proxy-side.ts';
 
 export interface ServiceOptions extends KernelOptions {
   readonly version: string;
+  readonly log: NodeLog;
+  /** Ends the waiting for a cluster that does not answer. */
+  readonly signal?: AbortSignal;
   /** Just before the service says that it listens: whoever waits for that line finds everything in place. */
   readonly onReady?: () => Promise<void>;
 }
@@ -37,13 +34,20 @@ export interface RunningTeleport {
   /** undefined: the ssh service is off. */
   readonly ssh: SshNode | undefined;
   readonly registry: SessionRegistry;
-  readonly audit: FileLog;
+  /** The cluster's log where auth runs here, else the outbox to it. */
+  readonly audit: AuditLog;
   /** undefined: enhanced recording is off, or the recorder is being brought back. */
   readonly recorderPid: number | undefined;
+  /** Where the API of auth listens; undefined: auth is elsewhere. */
+  readonly authAddress: Address | undefined;
+  /** undefined: auth is elsewhere. */
+  readonly authorities: Authorities | undefined;
+  /** undefined: the proxy service is off. */
+  readonly proxy: RunningProxy | undefined;
   /** undefined: no diag_addr. */
   readonly diagAddress: Address | undefined;
-  /** Issues the host certificate anew where it is due, and shows it to whoever connects from now on. */
-  renewHostKeys(): Promise<boolean>;
+  /** Looks now whether this host's certificates are due; new ones are shown to whoever connects from then on. */
+  renewCertificates(): void;
   /** Resolves when the sessions of a daemon before us have their session.end. */
   readonly recovered: Promise<void>;
   /** Nobody new, the living are told and hang up, what outlives that is left to the recorder and the next start. */
@@ -73,120 +77,80 @@ async function compose(
   options: ServiceOptions,
   opened: (() => Promise<void> | void)[],
 ): Promise<RunningTeleport> {
-  const { log } = options;
-  const { dataDir } = config;
-  const metrics = new ServiceMetrics(options.version);
+  const { log, version } = options;
+  const metrics = new ServiceMetrics(version);
   const diagnostics = await openDiagnostics(config, metrics, opened);
-  const clusterName = config.auth.clusterName;
-  const ca = await openCaStore(dataDir, { create: config.auth.enabled });
-  const identity = await HostIdentity.open({
-    dataDir,
-    ca: ca.host,
-    clusterName,
-    nodename: config.nodename,
-    names: hostNames(config),
-    now: () => new Date(),
-  });
-  const logDir = join(dataDir, 'log');
-  const audit = await FileLog.open({ logDir, hostId: identity.hostUuid });
-  opened.push(() => audit.close());
-  metrics.audit(audit);
+  const hostUuid = await openHostUuid(config.dataDir);
+  const shared = { config, version, log, metrics };
+  const cluster = await openCluster({ ...shared, hostUuid, signal: options.signal ?? never });
+  opened.push(() => cluster.close());
   diagnostics?.check('audit log', () => metrics.auditFailure);
-  for (const torn of audit.torn) log.warn({ ...torn }, 'a torn end of the audit log was moved aside');
-  log.info({ cluster: clusterName, host: identity.hostUuid, log: logDir }, 'the audit log is open');
-  const stamp = new EventStamp({ clusterName });
-  const auth = config.auth.enabled
-    ? new Auth({
-        store: await FileStore.open(dataDir),
-        ca: ca.user,
-        audit: { append: (events) => audit.append(events), stamp: (draft) => stamp.stamp(draft) },
-        actor: { user: 'system', kind: 3 },
-      })
-    : undefined;
   const registry = new SessionRegistry({
     maxSessions: Math.min(maxSessions, config.connectionLimits.maxConnections),
     maxUsers: config.connectionLimits.maxUsers,
   });
-  const base = {
-    hostUuid: identity.hostUuid,
+  const proxy = config.proxy.enabled ? await openProxySide({ ...shared, cluster }) : undefined;
+  if (proxy !== undefined) {
+    opened.push(() => proxy.close('the proxy is going down'));
+    diagnostics?.check('proxy', () => problemsOf(proxy.proxy));
+  }
+  const node = config.ssh.enabled
+    ? await openNodeSide({ ...options, ...shared, cluster, registry, diagnostics })
+    : undefined;
+  if (node !== undefined) opened.push(() => node.close());
+  diagnostics?.check('start', () => undefined);
+  await options.onReady?.();
+  sayWhatRuns(config, { auth: cluster.auth?.address, proxy: proxy?.proxy, node }, log);
+  return {
+    hostUuid,
     registry,
-    audit,
+    audit: cluster.audit,
+    authAddress: cluster.auth?.address,
+    authorities: cluster.auth?.core.authorities,
+    proxy: proxy?.proxy,
+    ssh: node?.ssh,
     get diagAddress() {
       return diagnostics?.address;
     },
-  };
-  if (!config.ssh.enabled) {
-    await options.onReady?.();
-    log.info({}, 'the ssh service is off');
-    diagnostics?.check('start', () => undefined);
-    return {
-      ...base,
-      ssh: undefined,
-      recorderPid: undefined,
-      recovered: Promise.resolve(),
-      renewHostKeys: () => identity.renew(),
-      stop: () => closeAll(opened),
-    };
-  }
-  const { side: kernel, close: closeKernel } = await openKernel(config, options);
-  opened.push(closeKernel);
-  metrics.kernel(kernel, config.ssh.enhancedRecording.enabled);
-  diagnostics?.check('recorder', () => (kernel.link.recorder ? undefined : 'the kernel recorder is away'));
-  const host = createSessionHost({
-    node: nodeFacts(config, identity.hostUuid, options.version),
-    clusterName,
-    audit: metrics.timed(audit),
-    logDir,
-    spoolDir: join(dataDir, 'spool'),
-    bootId: await readBootId(),
-    launcher: launcherBinary,
-    pamService: config.ssh.pam.enabled ? config.ssh.pam.serviceName : undefined,
-    kernel: config.ssh.enhancedRecording.enabled ? kernel : undefined,
-    launch,
-    log,
-  });
-  opened.push(() => host.close());
-  const recovery = await recoverSessions(host, kernel, registry);
-  if (recovery.sessions > 0)
-    log.info(
-      { sessions: recovery.sessions, lingering: recovery.lingering },
-      'interrupted sessions were taken over',
-    );
-  const ssh = await startSshNode({
-    listen: config.ssh.listenAddr,
-    hostKeys: hostKeysOf(identity),
-    limits: { maxConnections: config.connectionLimits.maxConnections },
-    host,
-    registry,
-    stamp,
-    recordingMode: config.auth.sessionRecording,
-    policy: {
-      portForwarding: config.ssh.portForwarding,
-      clientIdleTimeoutMs: config.auth.clientIdleTimeoutMs,
-      disconnectExpiredCert: config.auth.disconnectExpiredCert,
-    },
-    admit: (attempt) => admit({ trustedCas: [ca.user.publicKey], auth, labels: config.ssh.labels }, attempt),
-  });
-  metrics.ssh(ssh, registry);
-  const renewal = keepHostKeys({ identity, ssh, log });
-  opened.push(renewal.stop);
-  const enhanced = config.ssh.enhancedRecording.enabled;
-  diagnostics?.check('start', () => undefined);
-  await options.onReady?.();
-  log.info(
-    { address: `${ssh.address.host}:${ssh.address.port}`, enhanced_recording: enhanced },
-    'the ssh service listens',
-  );
-  return {
-    ...base,
-    ssh,
     get recorderPid() {
-      return enhanced ? kernel.link.recorder?.hello.pid : undefined;
+      return node?.recorderPid;
     },
-    recovered: recovery.done,
-    renewHostKeys: renewal.renew,
-    stop: (reason) => stopNode({ ssh, registry, opened, log, reason }),
+    recovered: node?.recovered ?? Promise.resolve(),
+    renewCertificates: () => cluster.membership.renewal.check(),
+    stop: (reason) =>
+      node === undefined ? closeAll(opened) : stopNode({ ssh: node.ssh, registry, opened, log, reason }),
   };
+}
+
+/** Nobody ends the waiting. */
+const never = new AbortController().signal;
+
+function problemsOf(proxy: RunningProxy): string | undefined {
+  const { ready, problems } = proxy.readiness();
+  return ready ? undefined : problems.join('; ');
+}
+
+interface Running {
+  readonly auth: Address | undefined;
+  readonly proxy: RunningProxy | undefined;
+  readonly node: NodeSide | undefined;
+}
+
+/** One line a service. That of the ssh service is the last of a start. */
+function sayWhatRuns(config: Config, { auth, proxy, node }: Running, log: NodeLog): void {
+  if (auth !== undefined) log.info({ address: formatAddress(auth) }, 'the auth service listens');
+  if (proxy !== undefined) {
+    const { web, ssh, tunnel } = proxy.addresses;
+    const addresses = { web: formatAddress(web), ssh: formatAddress(ssh), tunnel: formatAddress(tunnel) };
+    log.info(addresses, 'the proxy service listens');
+  }
+  if (node === undefined) {
+    log.info({}, 'the ssh service is off');
+    return;
+  }
+  const { address } = node.ssh;
+  const where = address.port === 0 ? { address: 'by reverse tunnel' } : { address: formatAddress(address) };
+  log.info({ ...where, enhanced_recording: config.ssh.enhancedRecording.enabled }, 'the ssh service listens');
 }
 
 /** Not ready until the start says so; whoever waits for readiness can ask from the beginning. */
@@ -242,25 +206,4 @@ async function makeDataDir(dataDir: string): Promise<void> {
       cause,
     });
   }
-}
-
-function nodeFacts(config: Config, serverId: string, version: string): NodeFacts {
-  const { host, port } = config.ssh.listenAddr;
-  const shown = config.advertiseIp ?? host;
-  return {
-    serverId,
-    hostname: config.nodename,
-    address: shown.includes(':') ? `[${shown}]:${port}` : `${shown}:${port}`,
-    labels: config.ssh.labels,
-    version,
-  };
-}
-
-/** What clients may dial besides the node's own names. */
-function hostNames(config: Config): string[] {
-  const names = [...config.ssh.publicAddrs.map((address) => address.replace(/:\d+$/, ''))];
-  if (config.advertiseIp !== undefined) names.push(config.advertiseIp);
-  const { host } = config.ssh.listenAddr;
-  if (host !== '0.0.0.0' && host !== '::') names.push(host);
-  return names;
 }

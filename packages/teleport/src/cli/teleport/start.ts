@@ -43,8 +43,8 @@ function reloads({ config, reload: load }: StartOptions, log: Logger): (service:
   process.on('SIGHUP', async () => {
     if (reloading) return;
     reloading = true;
-    const { renewHostKeys } = await started.promise;
-    await reload({ running: config, load, log, renewHostKeys });
+    const { renewCertificates } = await started.promise;
+    await reload({ running: config, load, log, renewCertificates });
     reloading = false;
   });
   return started.resolve;

@@ -1,0 +1,123 @@
+// The auth service of this process: the service itself, its two listeners (mutual TLS for hosts and people, a socket
+// file for the administrator), and the intake of other hosts' events.
+import { join } from 'node:path';
+import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
+import type { FileLog } from '../../audit/file-log.ts';
+import type { EventStamp } from '../../audit/session-emitter.ts';
+import { apiMetrics } from '../../auth/api/api-metrics.ts';
+import { type ApiServer, startApiServer } from '../../auth/api/api-server.ts';
+import { certificateCaller } from '../../auth/api/caller-of.ts';
+import { EventIntake } from '../../auth/api/event-intake.ts';
+import type { HostKeys } from '../../ca/host-keys.ts';
+import { serverTlsOptions } from '../../ca/tls-options.ts';
+import type { Config } from '../../config/config.ts';
+import { HostMember } from '../../membership/host-member.ts';
+import type { NodeLog } from '../../ssh/node-log.ts';
+import { type AuthCore, openAuthCore, openAuthorities } from '../auth-core.ts';
+import { authSocketPath } from '../auth-socket.ts';
+import type { ServiceMetrics } from './metrics.ts';
+
+export interface AuthSideOptions {
+  readonly config: Config;
+  readonly hostUuid: string;
+  readonly keys: HostKeys;
+  /** Names and addresses, without ports, this host is dialled by. */
+  readonly principals: readonly string[];
+  readonly audit: FileLog;
+  readonly stamp: EventStamp;
+  readonly version: string;
+  readonly log: NodeLog;
+  readonly metrics: ServiceMetrics;
+}
+
+export interface AuthSide {
+  readonly core: AuthCore;
+  /** This host, enrolled by the authorities it holds itself. */
+  readonly member: HostMember;
+  readonly address: { readonly host: string; readonly port: number };
+  close(): Promise<void>;
+}
+
+export async function openAuthSide(options: AuthSideOptions): Promise<AuthSide> {
+  const { config, audit, log, version } = options;
+  const authorities = await openAuthorities(config, true);
+  const intake = await EventIntake.open({
+    audit,
+    log,
+    logDir: join(config.dataDir, 'log'),
+    hostId: options.hostUuid,
+    stateDir: join(config.dataDir, 'intake'),
+    clusterName: config.auth.clusterName,
+  });
+  const core = await openAuthCore({ ...options, emitEvents: intake.handler }, authorities);
+  const member = await enrol(core, options);
+  const metrics = apiMetrics(options.metrics.registry);
+  const shared = { routes: authRoutes, handlers: core.handlers, rules: core.service, version, log, metrics };
+  const tls = () =>
+    serverTlsOptions({ keyPem: member.tls.key, certPem: member.tls.cert, trust: authorities.trust() });
+  const { host, port } = config.auth.listenAddr;
+  const socket = await startApiServer({
+    ...shared,
+    listen: { socketPath: authSocketPath(config.dataDir) },
+  });
+  const server = await startApiServer({
+    ...shared,
+    listen: {
+      host,
+      port,
+      tls: tls(),
+      callerOf: certificateCaller(
+        () => authorities.trust(),
+        () => new Date(),
+      ),
+    },
+  });
+  const stops = [
+    member.onChange(() => server.replaceTls(tls())),
+    authorities.onChange(() => server.replaceTls(tls())),
+  ];
+  const address = 'port' in server.address ? server.address : { host, port };
+  return {
+    core,
+    member,
+    address,
+    async close() {
+      for (const stop of stops) stop();
+      await Promise.all([closeServer(server), closeServer(socket)]);
+      await intake.close();
+      await core.close();
+    },
+  };
+}
+
+const closeServer = (server: ApiServer) => server.close(2_000);
+
+/** At each start anew: it costs a millisecond, and follows every change of name, role and authority. */
+async function enrol(core: AuthCore, options: AuthSideOptions): Promise<HostMember> {
+  const { config, hostUuid, keys, principals } = options;
+  const roles = rolesOf(config);
+  const granted = await core.service.enrolLocalHost({
+    hostUuid,
+    nodename: config.nodename,
+    roles,
+    sshPublicKey: keys.ssh.publicKey,
+    tlsPublicKey: keys.tls.publicKeyPem,
+    principals,
+  });
+  return HostMember.adopt({ dataDir: config.dataDir, keys, hostUuid }, roles, {
+    ssh_certificate: granted.sshCertificate.toString('base64'),
+    tls_certificate: granted.tlsCertificate,
+    valid_before: granted.validBefore.toISOString(),
+    trust: core.authorities.trust(),
+  });
+}
+
+/** What this host is to its cluster. */
+export function rolesOf({ auth, proxy, ssh }: Config) {
+  const roles = [
+    ...(auth.enabled ? (['auth'] as const) : []),
+    ...(proxy.enabled ? (['proxy'] as const) : []),
+    ...(ssh.enabled ? (['node'] as const) : []),
+  ];
+  return roles;
+}

@@ -27,6 +27,8 @@ export interface AuthCoreOptions {
   readonly hostUuid: string;
   readonly stamp: EventStamp;
   readonly version: string;
+  /** Beside a daemon that owns the files. */
+  readonly secondary?: boolean;
   readonly log: ApiLog;
   /** Where events of other hosts go; without it such calls are refused. */
   readonly emitEvents?: Handlers<AuthRoutes>['emitEvents'];
@@ -52,6 +54,7 @@ export async function openAuthCore(options: AuthCoreOptions, authorities: Author
       settings: settingsOf(config),
       version,
       log,
+      secondary: options.secondary ?? false,
     });
     const handlers: Handlers<AuthRoutes> = {
       ...service.handlers,

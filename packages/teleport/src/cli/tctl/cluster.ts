@@ -78,7 +78,7 @@ async function offline<T>(config: Config, work: (client: AuthClient) => Promise<
   try {
     const stamp = new EventStamp({ clusterName: config.auth.clusterName });
     const core = await openAuthCore(
-      { config, audit, hostUuid, stamp, version: productVersion(), log: quiet },
+      { config, audit, hostUuid, stamp, version: productVersion(), log: quiet, secondary: true },
       authorities,
     );
     try {

@@ -5,7 +5,7 @@ import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import type { FileLog } from '../../audit/file-log.ts';
 import type { EventStamp } from '../../audit/session-emitter.ts';
 import { apiMetrics } from '../../auth/api/api-metrics.ts';
-import { type ApiServer, startApiServer } from '../../auth/api/api-server.ts';
+import { type ApiServer, type RefusedCall, startApiServer } from '../../auth/api/api-server.ts';
 import { certificateCaller } from '../../auth/api/caller-of.ts';
 import { EventIntake } from '../../auth/api/event-intake.ts';
 import type { HostKeys } from '../../ca/host-keys.ts';
@@ -52,7 +52,15 @@ export async function openAuthSide(options: AuthSideOptions): Promise<AuthSide> 
   const core = await openAuthCore({ ...options, emitEvents: intake.handler }, authorities);
   const member = await enrol(core, options);
   const metrics = apiMetrics(options.metrics.registry);
-  const shared = { routes: authRoutes, handlers: core.handlers, rules: core.service, version, log, metrics };
+  const shared = {
+    routes: authRoutes,
+    handlers: core.handlers,
+    rules: core.service,
+    version,
+    log,
+    metrics,
+    onRefused: (refused: RefusedCall) => void core.service.tellRefused(refused),
+  };
   const tls = () =>
     serverTlsOptions({ keyPem: member.tls.key, certPem: member.tls.cert, trust: authorities.trust() });
   const { host, port } = config.auth.listenAddr;

@@ -35,6 +35,8 @@ export interface Ran {
 export interface OneNodeOptions {
   readonly enhanced?: boolean;
   readonly role?: RoleOptions;
+  /** How long alice's certificate is valid, ms. */
+  readonly ttlMs?: number;
   /** Accounts alice may log in to, besides root. */
   readonly logins?: readonly string[];
   /** YAML lines below ssh_service.enhanced_recording, indented by four. */
@@ -223,7 +225,7 @@ ${this.options.sshYaml ?? ''}
     const publicKey = parsePublicKeyLine(await readFile(join(this.folder, 'id.pub'), 'utf8'));
     const issued = await admin.issueCertificates({
       params: { name: 'alice' },
-      body: { ssh_public_key: publicKey.toString('base64') },
+      body: { ssh_public_key: publicKey.toString('base64'), ttl_ms: this.options.ttlMs },
     });
     await core.close();
     const certificate = publicKeyLine(Buffer.from(issued.ssh_certificate, 'base64'));

@@ -43,10 +43,12 @@ export function donePage(user: string, proxyAddress: string, clusterName: string
   );
 }
 
-export function problemPage(message: string): Html {
+/** `passing`: the link may be as good as before. */
+export function problemPage(message: string, passing: boolean): Html {
   return page(
-    'This link cannot be used',
-    html`<p role="alert">${message}</p><p>Ask whoever gave it to you for a new one.</p>`,
+    passing ? 'Not now' : 'This link cannot be used',
+    html`<p role="alert">${message}</p>
+    <p>${passing ? 'Try again in a while.' : 'Ask whoever gave it to you for a new one.'}</p>`,
   );
 }
 

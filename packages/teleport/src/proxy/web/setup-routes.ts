@@ -66,7 +66,9 @@ export function setupRoutes(options: SetupRoutesOptions): (app: WebApp) => void 
       );
       scope.setErrorHandler((error, request, reply) => {
         const { kind, message } = asAppError(error);
-        return sendPage(reply, httpStatuses[kind], problemPage(`${message} (${request.id})`));
+        const passing = kind === 'unavailable' || kind === 'limit' || kind === 'internal';
+        const page = problemPage(`${message} (request ${request.id})`, passing);
+        return sendPage(reply, httpStatuses[kind], page);
       });
       for (const purpose of ['invite', 'reset']) {
         const url = `/web/${purpose}/:token`;

@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
+import { Agent, request } from 'node:https';
 import { createServer } from 'node:net';
 import { after, test } from 'node:test';
 import { promisify } from 'node:util';
 import type { ClusterStatus } from '@sallyport/contracts/api/auth-routes.ts';
 import { webRoutes } from '@sallyport/contracts/api/web-routes.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
+import fc from 'fast-check';
 import { newTlsAuthority, tlsLeaf } from '../identity.fixture.ts';
 import { silentLog } from '../log.fixture.ts';
 import { WebCertificate } from '../web-certificate.ts';
@@ -104,7 +106,7 @@ async function start(limits: { requestsPerMinute?: number; attemptsPerMinute?: n
     return { headers, body, status: Number(stdout.slice(end + 1)), url };
   };
 }
-const curl = await start();
+const curl = await start({ attemptsPerMinute: 1_000 });
 
 const json = ['-H', 'content-type: application/json', '--data'];
 const message = (body: string): string => JSON.parse(body).error.message;
@@ -206,6 +208,37 @@ test('every error is {"error":{"message"}} with the request id, and no more', as
     const id = /^x-request-id: (\S+)/im.exec(headers)?.[1];
     assert.equal(JSON.parse(body).error.request_id, id);
   }
+});
+
+test('no body makes the server fail, and none reaches auth that is not of the shape', async () => {
+  const before = auth.bodies.length;
+  const url = (await curl('/webapi/find')).url.replace('/webapi/find', '');
+  const agent = new Agent({ keepAlive: true, rejectUnauthorized: false, maxSockets: 4 });
+  const post = (path: string, body: string): Promise<number> => {
+    const { promise, resolve, reject } = Promise.withResolvers<number>();
+    const headers = { 'content-type': 'application/json' };
+    const outgoing = request(`${url}${path}`, { method: 'POST', agent, headers }, (answer) => {
+      answer.resume().once('end', () => resolve(answer.statusCode ?? 0));
+    });
+    outgoing.once('error', reject);
+    outgoing.end(body);
+    return promise;
+  };
+  const bodies = fc.oneof(
+    fc.string(),
+    fc.json(),
+    fc.json().map((json) => `{"user":${json},"proof":${json}}`),
+  );
+  const paths = fc.constantFrom('/webapi/mfa/login/begin', '/v1/webapi/ssh/certs');
+  await fc.assert(
+    fc.asyncProperty(paths, bodies, async (path, body) => {
+      const status = await post(path, body);
+      assert.ok(status === 200 || (status >= 400 && status < 500), `${status} for ${body}`);
+    }),
+    { numRuns: 150 },
+  );
+  agent.destroy();
+  for (const body of auth.bodies.slice(before)) assert.match(JSON.stringify(body), /"user":"[A-Za-z0-9]/);
 });
 
 test('a client more than one major version apart is told so, and can still ask for the version', async () => {

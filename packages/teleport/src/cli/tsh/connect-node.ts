@@ -19,8 +19,8 @@ export interface NodeLink {
   close(): void;
 }
 
-/** Nodes need no port: the proxy knows where they listen. 0 says so. */
-const anyPort = 0;
+/** The proxy knows where a node really listens; SSH wants some port. */
+const documentedPort = 3022;
 
 /** `host`, `host:port` or `[v6]:port` of a node; with `--port` that wins. */
 export function nodeAddress(text: string, port?: number): NodeAddress {
@@ -28,7 +28,7 @@ export function nodeAddress(text: string, port?: number): NodeAddress {
   if (match?.[1] === undefined) {
     throw new AppError('bad_input', 'tsh.bad_host', `"${text}" is not the name of a node.`);
   }
-  return { host: match[1].replace(/^\[|\]$/g, ''), port: port ?? Number(match[2] ?? anyPort) };
+  return { host: match[1].replace(/^\[|\]$/g, ''), port: port ?? Number(match[2] ?? documentedPort) };
 }
 
 /** The channel through the gateway: bytes to the node's SSH port. Closing it closes the link to the proxy. */

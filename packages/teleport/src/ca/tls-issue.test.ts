@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { createHash, generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { createHash, createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -9,8 +9,9 @@ import { hostLeaf, hostUuid, openAuthorities, temporaryDirectory, userLeaf } fro
 import { readDer } from './der.ts';
 import { generateTlsKey, spkiPem } from './host-keys.ts';
 import { pinOf } from './pin.ts';
-import { readTlsIdentity } from './tls-identity.ts';
+import { identityOid, identityUri, readTlsIdentity, type TlsClaims } from './tls-identity.ts';
 import { issueHostTls, issueUserTls, splitNames } from './tls-issue.ts';
+import { extension, subjectAltName, writeCertificate, writeName } from './x509-writer.ts';
 
 const strict = ['verify', '-x509_strict', '-purpose'];
 
@@ -106,6 +107,38 @@ test('any names, roles and traits survive the way through a certificate, and ope
     ),
     { numRuns: 100 },
   );
+});
+
+test('a certificate that says two things about its holder names nobody', async (t) => {
+  const authorities = await openAuthorities(t);
+  const { tls } = authorities.active('host');
+  const claims: TlsClaims = { kind: 'host', cluster: 'prod', host_uuid: hostUuid, roles: ['node'] };
+  const more: TlsClaims = { ...claims, roles: ['auth'] };
+  const identity = (said: TlsClaims) => extension(identityOid, Buffer.from(JSON.stringify(said)));
+  const names = (uri: string) => subjectAltName({ uri, dnsNames: [], ipAddresses: [] });
+  const write = async (...extensions: Buffer[]) =>
+    readTlsIdentity(
+      await writeCertificate(tls, {
+        serial: Buffer.of(1),
+        issuer: writeName([]),
+        subject: writeName([]),
+        validAfter: new Date(0),
+        validBefore: new Date(),
+        publicKey: createPublicKey(spkiPem(generateTlsKey())).export({ type: 'spki', format: 'der' }),
+        extensions,
+      }),
+    );
+  const uri = identityUri(claims);
+  assert.equal((await write(identity(claims), names(uri)))?.kind, 'host');
+  assert.equal(await write(identity(claims), identity(more), names(uri)), undefined);
+  assert.equal(await write(identity(claims), names(uri), names(uri)), undefined);
+  assert.equal(
+    await write(identity(claims), names(identityUri({ ...claims, cluster: 'staging' }))),
+    undefined,
+  );
+  assert.equal(await write(identity(claims)), undefined);
+  assert.equal(await write(names(uri)), undefined);
+  assert.equal(await write(extension(identityOid, Buffer.from('{"kind":"host"}')), names(uri)), undefined);
 });
 
 test('lives that pass 2050 are written as RFC 5280 wants them', async (t) => {

@@ -28,6 +28,8 @@ import {
 interface TestServer {
   readonly port: number;
   readonly verdicts: PeerVerdict[];
+  /** Looks at each connection first; what it answers is done before the connection ends. */
+  look?: (socket: TLSSocket) => () => Promise<void>;
 }
 
 /** Says what it made of its peer: `ok`, or the reason. */
@@ -40,17 +42,19 @@ async function listen(
   const chain = `${certPem}${authorities.active('host').tls.certificatePem}`;
   const verdicts: PeerVerdict[] = [];
   const options = serverTlsOptions({ keyPem, certPem: chain, trust: authorities.trust(), alpn: ['x'] });
+  const result: TestServer = { port: 0, verdicts };
   const server = createServer(options, (socket) => {
+    socket.on('error', () => undefined);
+    const more = result.look?.(socket);
     // Trust is asked for anew at each connection, as it must be through a rotation.
     const verdict = verifyPeer(socket, { trust: authorities.trust(), now: new Date() });
     verdicts.push(verdict);
-    socket.on('error', () => undefined);
-    socket.end(verdict.ok ? 'ok' : verdict.reason);
+    void (more?.() ?? Promise.resolve()).then(() => socket.end(verdict.ok ? 'ok' : verdict.reason));
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.after(() => server.close());
-  return { port: (server.address() as AddressInfo).port, verdicts };
+  return Object.assign(result, { port: (server.address() as AddressInfo).port });
 }
 
 interface DialOptions {
@@ -169,6 +173,48 @@ test('who is expected may be narrowed', async (t) => {
   assert.ok(verifyTlsCertificate(certificate, { ...expectation, expect: ['proxy', 'node'] }).ok);
   const verdict = verifyTlsCertificate(certificate, { ...expectation, expect: ['user'] });
   assert.ok(!verdict.ok && verdict.reason === 'the certificate is of a host (node), expected: user');
+});
+
+test('a certificate that was changed after it was signed is refused', async (t) => {
+  const authorities = await openAuthorities(t);
+  const { raw } = new X509Certificate((await userLeaf(authorities)).certPem);
+  const changed = Buffer.from(
+    raw.toString('latin1').replaceAll('alice@', 'admin@').replaceAll('alice%', 'admin%'),
+    'latin1',
+  );
+  const verdict = verifyTlsCertificate(new X509Certificate(changed), {
+    trust: authorities.trust(),
+    now: new Date(),
+  });
+  assert.ok(!verdict.ok && !verdict.anonymous && verdict.claimed?.kind === 'user');
+  assert.equal(verdict.claimed.user, 'admin@example.com', 'it does claim so');
+  assert.equal(verdict.reason, 'the certificate is not signed by a user CA this cluster trusts');
+});
+
+test('on a connection that lives on, a rotation and the end of its life are seen at the next look', async (t) => {
+  const authorities = await openAuthorities(t);
+  const server = await listen(t, authorities);
+  const identity = await userLeaf(authorities);
+  const looks: PeerVerdict[] = [];
+  server.look = (socket) => {
+    const look = (now = new Date()) => looks.push(verifyPeer(socket, { trust: authorities.trust(), now }));
+    look();
+    look();
+    look(new Date(Date.now() + 2 * 3_600_000));
+    looks.push(verifyPeer(socket, { trust: authorities.trust(), now: new Date(), expect: ['node'] }));
+    return async () => {
+      for (const phase of ['init', 'update_clients', 'update_servers', 'standby'] as const) {
+        await authorities.rotate('user', phase);
+      }
+      look();
+    };
+  };
+  await dial(server.port, { identity, trust: authorities.trust() });
+  const reasons = looks.map((verdict) => (verdict.ok ? 'ok' : verdict.reason));
+  assert.deepEqual(reasons.slice(0, 2), ['ok', 'ok']);
+  assert.match(reasons[2] ?? '', /expired at/);
+  assert.equal(reasons[3], 'the certificate is of a user, expected: node');
+  assert.equal(reasons[4], 'the certificate is not signed by a user CA this cluster trusts');
 });
 
 test('a certificate of ours that a forged authority of the same name signed is refused', async (t) => {

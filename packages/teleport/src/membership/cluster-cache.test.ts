@@ -167,6 +167,22 @@ test('a rotation changes the trust at once', async (t) => {
   assert.notEqual(cache.trust, before);
 });
 
+test('authorities of another cluster, or half of a pair, change no trust', async (t) => {
+  const stub = await AuthStub.start(t);
+  const other = await AuthStub.start(t, { clusterName: 'staging' });
+  const { cache } = await startCache(t, stub);
+  await until('it is synced', () => cache.synced);
+  const before = cache.trust;
+  for (const resource of other.authorities.documents()) stub.tell({ type: 'put', resource });
+  stub.tell({ type: 'put', resource: lock('after') });
+  await until('all was heard', () => cache.locks.length === 1);
+  assert.equal(cache.trust, before);
+  stub.tell({ type: 'delete', kind: 'cert_authority', name: 'user' });
+  stub.tell({ type: 'delete', kind: 'lock', name: 'after' });
+  await until('all was heard', () => cache.locks.length === 0);
+  assert.equal(cache.trust, before);
+});
+
 test('a watch that falls silent is given up and begun anew; its alive lines keep it', async (t) => {
   const stub = await AuthStub.start(t);
   const { cache } = await startCache(t, stub, { silenceMs: 200 });

@@ -58,6 +58,16 @@ test('with a wrong pin nothing is sent, not even a challenge asked for', async (
   assert.equal(stub.calls.length, 0);
 });
 
+test('a stranger at the first address is not passed over for the right cluster at the second', async (t) => {
+  const stub = await AuthStub.start(t);
+  const stranger = await AuthStub.start(t);
+  const { options } = await joining(t, stub, { addresses: [stranger.address, stub.address] });
+  await assert.rejects(becomeMember(options), { code: 'membership.wrong_pin' });
+  assert.equal(stub.calls.length + stranger.calls.length, 0);
+  await stranger.stop();
+  assert.ok(await becomeMember(options), 'one that is only away is passed over');
+});
+
 test('one of several pins is enough; without any the joining is told with the pin that was seen', async (t) => {
   const stub = await AuthStub.start(t);
   const pins = [`sha256:${'0'.repeat(64)}`, stub.authorities.pins()[0]?.toUpperCase() ?? ''];

@@ -194,6 +194,29 @@ test('a kept connection that the server has closed costs no error', async (t) =>
   assert.ok(stub.calls.length >= 20);
 });
 
+test('a POST whose connection breaks is not sent twice: it may have been carried out', async (t) => {
+  const stub = await AuthStub.start(t);
+  const { client, transport } = anonymous(stub);
+  t.after(() => transport.close());
+  await client.joinChallenge();
+  stub.handlers.set('POST /v1/join/challenge', (_, response) => void response.socket?.destroy());
+  await assert.rejects(client.joinChallenge(), { kind: 'unavailable' });
+  assert.equal(stub.count('POST /v1/join/challenge'), 2);
+});
+
+test('an answer without an end is given up', async (t) => {
+  const stub = await AuthStub.start(t);
+  const { client, transport } = anonymous(stub);
+  t.after(() => transport.close());
+  const chunk = Buffer.alloc(2 ** 20, 0x20);
+  stub.handlers.set('GET /v1/trust', (_, response) => {
+    response.on('error', () => undefined);
+    const more = () => response.writable && response.write(chunk, more);
+    more();
+  });
+  await assert.rejects(client.trust(), { kind: 'limit', code: 'api.too_long' });
+});
+
 test('after a renewal new calls come with the new certificate', async (t) => {
   const stub = await AuthStub.start(t);
   const first = await makeMember(t, stub.authorities);

@@ -19,7 +19,7 @@ import { maskToken, type Tokens } from './join/tokens.ts';
 import { actorOf, type Parts } from './parts.ts';
 import { byName, type Presence, pickNode } from './presence.ts';
 import { presetRole, presetRoles } from './preset-roles.ts';
-import { checkMeaning, checkName } from './resource.ts';
+import { checkMeaning, checkName } from './resource-check.ts';
 import { toRoleDocument } from './role-document.ts';
 import type { Condition, Write } from './store/store.ts';
 import { maxTtlMs } from './user-certificates.ts';

@@ -1,4 +1,4 @@
-// Users and locks as documents ↔ as we decide with them.
+// Users and locks: from documents to what we decide with.
 import type { LockDocument, UserDocument } from '@sallyport/contracts/api/resources.ts';
 import { type Lock, lockTargets } from './lock.ts';
 import type { User } from './user.ts';
@@ -9,16 +9,6 @@ export function toUser({ metadata, spec }: UserDocument, created: string): User 
     roles: spec.roles,
     traits: spec.traits ?? {},
     created: spec.created ?? created,
-  };
-}
-
-export function toUserDocument({ name, roles, traits, created }: User): UserDocument {
-  const lists = Object.entries(traits).map(([trait, values]) => [trait, [...values]]);
-  return {
-    kind: 'user',
-    version: 'v2',
-    metadata: { name },
-    spec: { roles: [...roles], traits: Object.fromEntries(lists), created },
   };
 }
 

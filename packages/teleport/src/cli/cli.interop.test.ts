@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Authorities } from '../ca/authorities.ts';
-import { openHostUuid } from '../ca/host-identity.ts';
+import { openHostUuid } from '../ca/host-uuid.ts';
 import { parsePublicKeyLine } from '../ca/public-key.ts';
 import { verifyUserCertificate } from '../ca/verify.ts';
 import { loadConfig } from '../config/load-config.ts';

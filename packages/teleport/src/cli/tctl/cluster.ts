@@ -65,7 +65,7 @@ const hasCluster = (config: Config) => existsSync(join(config.dataDir, 'ca'));
 async function offline<T>(config: Config, work: (client: AuthClient) => Promise<T>): Promise<T> {
   const { FileLog } = await import('../../audit/file-log.ts');
   const { EventStamp } = await import('../../audit/session-emitter.ts');
-  const { openHostUuid } = await import('../../ca/host-identity.ts');
+  const { openHostUuid } = await import('../../ca/host-uuid.ts');
   const { openAuthCore, openAuthorities } = await import('../auth-core.ts');
   const authorities = await openAuthorities(config, false);
   const hostUuid = await openHostUuid(config.dataDir);

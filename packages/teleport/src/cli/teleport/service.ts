@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { AuditLog } from '../../audit/audit-log.ts';
 import type { Authorities } from '../../ca/authorities.ts';
-import { openHostUuid } from '../../ca/host-identity.ts';
+import { openHostUuid } from '../../ca/host-uuid.ts';
 import { formatAddress } from '../../config/address.ts';
 import type { Address, Config } from '../../config/config.ts';
 import type { RunningProxy } from '../../proxy/start-proxy.ts';

@@ -5,6 +5,7 @@ import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import type { EventStamp } from '../audit/session-emitter.ts';
 import type { Identity } from '../ca/identity.ts';
 import { permitExtensions } from '../ca/identity.ts';
+import type { SessionChannel } from '../ssh-transport/session-channel.ts';
 import type { ConnectionHandler, SshConnection } from '../ssh-transport/ssh-server.ts';
 import { ConnectionClock } from './connection-clock.ts';
 import { ForwardSession } from './forwarding/forward-session.ts';
@@ -120,8 +121,8 @@ export class LiveConnection {
     if (this.#ended) return undefined;
     const admission = registry.admits(identity.user, grant.maxSessions);
     if (!admission.ok) {
-      void channel.stderr.write(Buffer.from(`${admission.reason}\r\n`));
       this.#rejected(admission);
+      turnAway(channel, admission.reason);
       return undefined;
     }
     const { remote } = this.#connection;
@@ -183,6 +184,16 @@ export class LiveConnection {
     };
     void host.emitLate(stamp, draft(blocks));
   }
+}
+
+/** Told as a session would tell it: clients show no reason for a request that failed. */
+function turnAway(channel: SessionChannel, reason: string): void {
+  // Behind the answer to the request, which leaves in this turn of the event loop.
+  setImmediate(() => {
+    void channel.stderr.write(Buffer.from(`${reason}\r\n`));
+    channel.exit(254);
+    void channel.close();
+  });
 }
 
 /** Blocks U, C and Srv. */

@@ -98,7 +98,7 @@ export class ChannelRequests implements SessionHandler {
       env: { ...this.#environment.variables, ...this.#agentVariable() },
       channel: this.#channel,
     });
-    return this.#session !== undefined;
+    return true;
   }
 
   #agentVariable(): Record<string, string> {

@@ -16,6 +16,8 @@ import type { AuditEvent } from '@sallyport/contracts/events/event.ts';
 import { EventStamp } from '../../audit/session-emitter.ts';
 import { accessRole, type RoleOptions } from '../../auth/role.ts';
 import { toRoleDocument } from '../../auth/role-document.ts';
+import { issueCertificate } from '../../ca/issue.ts';
+import { optionText, parseCertificate } from '../../ca/parse-certificate.ts';
 import { parsePublicKeyLine, publicKeyLine } from '../../ca/public-key.ts';
 import { loadConfig } from '../../config/load-config.ts';
 import type { NodeLog } from '../../ssh/node-log.ts';
@@ -35,8 +37,6 @@ export interface Ran {
 export interface OneNodeOptions {
   readonly enhanced?: boolean;
   readonly role?: RoleOptions;
-  /** How long alice's certificate is valid, ms. */
-  readonly ttlMs?: number;
   /** Accounts alice may log in to, besides root. */
   readonly logins?: readonly string[];
   /** YAML lines below ssh_service.enhanced_recording, indented by four. */
@@ -225,13 +225,33 @@ ${this.options.sshYaml ?? ''}
     const publicKey = parsePublicKeyLine(await readFile(join(this.folder, 'id.pub'), 'utf8'));
     const issued = await admin.issueCertificates({
       params: { name: 'alice' },
-      body: { ssh_public_key: publicKey.toString('base64'), ttl_ms: this.options.ttlMs },
+      body: { ssh_public_key: publicKey.toString('base64') },
     });
     await core.close();
     const certificate = publicKeyLine(Buffer.from(issued.ssh_certificate, 'base64'));
     await writeFile(join(this.folder, 'id-cert.pub'), `${certificate}\n`);
     const hosts = issued.trust.ssh_host_cas.map((line) => `@cert-authority * ${line}\n`);
     await writeFile(join(this.folder, 'known_hosts'), hosts.join(''));
+  }
+
+  /** Alice's certificate again, with a life shorter than auth would give. */
+  async certifyFor(ttlMs: number): Promise<void> {
+    const path = join(this.folder, 'id-cert.pub');
+    const { keyId, publicKey, principals, extensions } = parseCertificate(
+      parsePublicKeyLine(await readFile(path, 'utf8')),
+    );
+    const { ssh } = (await openAuthorities(loadConfig(this.yaml()).config, false)).active('user');
+    const texts = [...extensions].map(([name, data]) => [
+      name,
+      data.length === 0 ? '' : optionText(data, name),
+    ]);
+    const now = Date.now();
+    const blob = await issueCertificate(ssh, {
+      ...{ type: 'user', keyId, publicKey, principals, extensions: Object.fromEntries(texts) },
+      validAfter: new Date(now - 60_000),
+      validBefore: new Date(now + ttlMs),
+    });
+    await writeFile(path, `${publicKeyLine(blob)}\n`);
   }
 
   sshArgs(login = 'root'): string[] {

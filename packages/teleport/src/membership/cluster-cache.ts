@@ -60,7 +60,7 @@ export class ClusterCache {
   private constructor(options: ClusterCacheOptions, snapshot: CacheSnapshot) {
     this.#options = options;
     this.#snapshot = snapshot;
-    this.#backoff = options.backoff ?? new Backoff({ firstMs: 500, maxMs: 30_000 });
+    this.#backoff = options.backoff ?? new Backoff({ firstMs: 500, maxMs: 15_000 });
     this.#resources = snapshot.loaded?.resources ?? new ResourceSet();
     this.#heard = snapshot.loaded?.heard;
     this.#synced = snapshot.loaded !== undefined;

@@ -21,8 +21,11 @@ import { dialError, dialTls, severalFailed } from './dial.ts';
 
 /** More than the largest page of events; what is longer comes from nobody of ours. */
 const maxAnswerBytes = 64 * 2 ** 20;
-/** The server gives a handler 60 s. */
-const headTimeoutMs = 75_000;
+/**
+ * Far longer than any call of ours takes. Over a link that was cut, TCP itself would go on for minutes, and after it
+ * has healed wait for a retransmission that is due in one more.
+ */
+const headTimeoutMs = 30_000;
 /** Streams say `alive` every 15 s. */
 const silenceMs = 50_000;
 

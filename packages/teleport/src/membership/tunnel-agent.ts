@@ -70,7 +70,7 @@ export class TunnelAgent {
 
   constructor(options: TunnelAgentOptions) {
     this.#options = options;
-    this.#backoff = options.backoff ?? new Backoff({ firstMs: 500, maxMs: 30_000 });
+    this.#backoff = options.backoff ?? new Backoff({ firstMs: 500, maxMs: 15_000 });
   }
 
   /** Once whoever made it is ready to be asked. */

@@ -205,7 +205,9 @@ ${off}${services.replaceAll('CGROUP_PATH', this.#cgroupPath).replaceAll('ROOT_PA
   /** The log of the auth host: everything that happened anywhere. */
   async events(): Promise<Event[]> {
     const text = await readFile(join(this.get('auth').dataDir, 'log', 'events.log'), 'utf8').catch(() => '');
+    // What stands behind the last line's end is still being written.
     return text
+      .slice(0, text.lastIndexOf('\n') + 1)
       .split('\n')
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line) as Event);

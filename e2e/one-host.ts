@@ -325,7 +325,9 @@ ${options.sshService ?? ''}
   async events(): Promise<Event[]> {
     if (!existsSync(this.eventsLog)) return [];
     const text = await readFile(this.eventsLog, 'utf8');
+    // What stands behind the last line's end is still being written.
     return text
+      .slice(0, text.lastIndexOf('\n') + 1)
       .split('\n')
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line) as Event);

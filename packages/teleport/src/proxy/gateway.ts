@@ -87,7 +87,7 @@ export class Gateway {
         idleMs,
       },
       accepts: (query) => query.algorithm.endsWith('-cert-v01@openssh.com'),
-      authenticate: (attempt) => Promise.resolve(judgeUser(proxy, trust, attempt)),
+      authenticate: async (attempt) => judgeUser(proxy, trust, attempt),
       onConnection: (connection) => this.#connected(connection),
       onRefused: refused,
       log: proxy.log,

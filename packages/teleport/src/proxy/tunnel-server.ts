@@ -43,7 +43,7 @@ export function startTunnelServer(options: TunnelServerOptions): Promise<SshServ
       keepaliveTries: 3,
     },
     accepts: (query) => query.algorithm.endsWith('-cert-v01@openssh.com'),
-    authenticate: (attempt) => Promise.resolve(judge(options, attempt)),
+    authenticate: async (attempt) => judge(options, attempt),
     onConnection: (connection) => {
       const { hostUuid } = connection.identity;
       if (agents.add(connection, proxy.now())) {

@@ -64,6 +64,12 @@ describe('serialize', () => {
     );
   });
 
+  it('gives log and recording the very same line, and a changed copy one of its own', () => {
+    const event = { ...sample };
+    assert.equal(serialize(event), serialize(event));
+    assert.notEqual(serialize({ ...event, cluster_name: 'another' }), serialize(event));
+  });
+
   it('leaves out a field that is undefined', () => {
     assert.equal(serialize({ ...sample, cluster_name: undefined }), seedSamples[1]);
   });

@@ -4,9 +4,20 @@
 import type { AuditEvent } from './catalog.ts';
 import { escapeCharacter, unprintable } from './phrase.ts';
 
+/**
+ * The line of an event that has been stamped and is not changed any more: log and recording write the same one.
+ * Gone with the event.
+ */
+const lines = new WeakMap<AuditEvent, string>();
+
 /** Without the newline. `undefined` fields are left out, as absent fields are. */
 export function serialize(event: AuditEvent): string {
-  return write(event);
+  let line = lines.get(event);
+  if (line === undefined) {
+    line = write(event);
+    lines.set(event, line);
+  }
+  return line;
 }
 
 /** The same form for lines that are no audit events (recording index, print lines). */

@@ -1,5 +1,5 @@
 // Stamps events: uid, time, cluster name, and the position (`ei`) in the session.
-import { createHash, randomUUID } from 'node:crypto';
+import { hash as digest, randomUUID } from 'node:crypto';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { type AuditEvent, checkEvent, type EventDraft } from '@sallyport/contracts/events/event.ts';
 
@@ -62,7 +62,7 @@ export class SessionEmitter extends EventStamp {
  * A version 8 uuid (RFC 9562, section 5.8) over SHA-256.
  */
 export function kernelEventUid(sid: string, seq: number): string {
-  const hash = createHash('sha256').update(`${sid}:${seq}`).digest();
+  const hash = digest('sha256', `${sid}:${seq}`, 'buffer');
   hash[6] = ((hash[6] as number) & 0x0f) | 0x80;
   hash[8] = ((hash[8] as number) & 0x3f) | 0x80;
   const hex = hash.toString('hex', 0, 16);

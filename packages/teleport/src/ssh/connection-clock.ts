@@ -19,6 +19,7 @@ export class ConnectionClock {
   readonly #options: ConnectionClockOptions;
   #expiry: NodeJS.Timeout | undefined;
   #look: NodeJS.Timeout | undefined;
+  #ended = false;
   #seen = -1;
   #seenAtMs = performance.now();
 
@@ -26,7 +27,7 @@ export class ConnectionClock {
     this.#options = options;
     this.#awaitExpiry();
     const { idleMs } = options.limits;
-    if (idleMs === undefined || idleMs <= 0) return;
+    if (idleMs === undefined || idleMs <= 0 || this.#ended) return;
     this.#look = setInterval(() => this.#lookAt(idleMs), Math.min(lookMs, Math.ceil(idleMs / 4))).unref();
   }
 
@@ -60,6 +61,7 @@ export class ConnectionClock {
 
   #end(reason: AppError): void {
     this.stop();
+    this.#ended = true;
     this.#options.due(reason);
   }
 }

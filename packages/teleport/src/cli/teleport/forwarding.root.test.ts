@@ -221,6 +221,38 @@ describe('a node that forwards', { skip }, () => {
   });
 });
 
+describe('a node that is killed while it forwards', { skip }, () => {
+  test('leaves no relay behind, and the next start ends what it forwarded in the log', async () => {
+    const login = createLogin('fwdkill');
+    const echo = await startEcho(0);
+    const node = await OneNode.create({ logins: [login.name], role: { portForwarding: true } });
+    try {
+      await node.startChild();
+      const port = await freePort();
+      const flags = ['-N', '-L', `${port}:127.0.0.1:${echo.port}`];
+      const client = spawn('ssh', [...flags, ...node.sshArgs(login.name)], { stdio: 'ignore' });
+      await until('the client listens', () => reaches({ port, host: '127.0.0.1' }));
+      const socket = connect({ port, host: '127.0.0.1' }).on('error', () => {});
+      socket.write('x');
+      await new Promise((resolve) => socket.once('data', resolve));
+      await node.killChild();
+      client.kill();
+      await until('the relay is gone', async () => (await run('pgrep', ['-u', login.name])) === '');
+      await node.startChild();
+      const sessions = await node.ended(1);
+      const [first, ...rest] = sessions[0] ?? [];
+      assert.equal(first?.['purpose'], 'forwarding');
+      assert.ok(only(rest, 'session.network').some((event) => event['dst_port'] === echo.port));
+      const end = rest.at(-1);
+      assert.deepEqual([end?.['purpose'], end?.['interrupted']], ['forwarding', true]);
+    } finally {
+      echo.server.close();
+      await node.remove();
+      login.remove();
+    }
+  });
+});
+
 describe('a node that does not forward', { skip }, () => {
   for (const [why, options, reason] of [
     ['no role says so', {}, /no role of the user allows port forwarding/],

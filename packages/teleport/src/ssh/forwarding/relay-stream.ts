@@ -99,6 +99,11 @@ function openPipe(pid: number, fd: number, flags: number, uid: number): number {
       throw new Error(`descriptor ${fd} of ${pid} is no pipe of the user`);
     return openSync(`/proc/self/fd/${looked}`, flags | constants.O_NONBLOCK);
   } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EACCES')
+      throw new AppError('unavailable', 'forwarding.ptrace', 'This node cannot open what its relay offers.', {
+        hint: 'The ssh service needs CAP_SYS_PTRACE to forward for users other than root.',
+        cause,
+      });
     throw new AppError('unavailable', 'forwarding.gone', 'The connection ended before it began.', { cause });
   } finally {
     if (looked !== undefined) closeSync(looked);

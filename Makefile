@@ -26,6 +26,7 @@ check: build ## the fast loop: types, lint, shelves, generated files, unit tests
 	@node tools/check.ts
 
 test: build ## every test that can run here; ends with "N passed, N failed, N skipped"
+	@bash tools/setup.sh test
 	@node tools/run-tests.ts unit interop root e2e matrix
 
 matrix: build ## the kernel matrix in QEMU

@@ -75,7 +75,7 @@ export class Network {
     this.#in('router', 'ip', 'link', 'add', 'br1', 'type', 'bridge');
     this.#in('router', 'ip', 'addr', 'add', `${behind}.1/24`, 'dev', 'br1');
     this.#in('router', 'ip', 'link', 'set', 'br1', 'up');
-    this.#in('router', 'sysctl', '-qw', 'net.ipv4.ip_forward=1');
+    this.#in('router', 'sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward');
     const rules = `
       add table ip nat
       add chain ip nat out { type nat hook postrouting priority 100 ; }

@@ -64,6 +64,7 @@ const excuses: readonly (readonly [reason: RegExp, lacks: boolean])[] = [
   [/audit/, !existsSync('/proc/self/loginuid')],
   [/CAP_SYS_RESOURCE/, !hasSysResource()],
   [/wtmp/, !existsSync('/var/log/wtmp')],
+  [/chromium/i, !existsSync('/usr/bin/chromium')],
   [/amd64/, process.arch !== 'x64'],
 ];
 

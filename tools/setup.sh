@@ -13,7 +13,10 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { printf 'setup: error: %s\n' "$1" >&2; shift; for line in "$@"; do printf '       %s\n' "$line" >&2; done; exit 1; }
 
 # -- system packages ----------------------------------------------------------------------------------
-packages=$(grep -v '^#' tools/debian-packages.txt | tr '\n' ' ')
+lists=tools/debian-packages.txt
+# `setup.sh test`: what only the tests need, too.
+[ "${1:-}" != test ] || lists="$lists tools/debian-packages-test.txt"
+packages=$(cat $lists | grep -v '^#' | tr '\n' ' ')
 missing=
 for package in $packages; do
   [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing="$missing $package"

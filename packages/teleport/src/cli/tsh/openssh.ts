@@ -13,6 +13,7 @@ export async function configAction(flags: { readonly proxy?: string; readonly po
   const proxyHost = parseProxyAddress(profile.web_proxy_addr).host;
   const tsh = quoted(thisProgram());
   // ssh takes the address it was given as the name the certificate must carry: `node.cluster` is one of those.
+  // AES-GCM before OpenSSH's own first choice, ChaCha20: that costs a node a third more CPU. `^` is of OpenSSH 8.1.
   print(`# Begin generated Sallyport configuration for ${profile.web_proxy_addr} by \`tsh config\`
 Host *.${profile.cluster} ${proxyHost}
     UserKnownHostsFile ${quoted(paths.knownHosts)}
@@ -20,6 +21,7 @@ Host *.${profile.cluster} ${proxyHost}
     CertificateFile ${quoted(paths.sshCertificate)}
     IdentitiesOnly yes
     HostKeyAlgorithms ssh-ed25519-cert-v01@openssh.com,ecdsa-sha2-nistp256-cert-v01@openssh.com,rsa-sha2-512-cert-v01@openssh.com
+    Ciphers ^aes128-gcm@openssh.com,aes256-gcm@openssh.com
 
 Host *.${profile.cluster} !${proxyHost}
     Port ${flags.port}

@@ -14,7 +14,7 @@ export async function runBatch(
 ): Promise<ExitStatus | undefined> {
   await start(session, command);
   const output = [copy(session.stdout, process.stdout), copy(session.stderr, process.stderr)];
-  void feed(session);
+  feed(session).catch(() => session.eof());
   const passOn = (signal: NodeJS.Signals) => session.signal(signal.slice('SIG'.length));
   process.on('SIGINT', passOn).on('SIGTERM', passOn);
   try {
@@ -46,7 +46,7 @@ export async function runInteractive(
   stdout.on('resize', resize);
   const output = [copy(session.stdout, stdout), copy(session.stderr, process.stderr)];
   const left = Promise.withResolvers<undefined>();
-  void type(session, terminal, () => left.resolve(undefined));
+  type(session, terminal, () => left.resolve(undefined)).catch(() => session.eof());
   try {
     const status = await Promise.race([session.exited, left.promise]);
     if (status !== undefined) await Promise.all(output);
@@ -79,12 +79,13 @@ async function copy(from: AsyncIterable<Buffer>, to: NodeJS.WriteStream): Promis
   }
 }
 
+/** Throws when stdin is destroyed under it, as it is at the end, or when the terminal is gone (EIO). */
 async function feed(session: ClientSession): Promise<void> {
   for await (const bytes of process.stdin) if (!(await session.stdin.write(bytes))) return;
   session.eof();
 }
 
-/** What is typed; `~.` at the beginning of a line leaves a session that does not answer any more. */
+/** Throws as `feed` does. What is typed; `~.` at the beginning of a line leaves a session that does not answer any more. */
 async function type(session: ClientSession, terminal: boolean, leave: () => void): Promise<void> {
   const escapes = new EscapeReader();
   for await (const bytes of process.stdin as AsyncIterable<Buffer>) {

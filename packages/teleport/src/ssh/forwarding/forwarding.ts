@@ -5,7 +5,7 @@ import { AppError } from '@sallyport/contracts/errors.ts';
 import type { Address, ChannelAnswer, ChannelRefusal } from '../../ssh-transport/connection.ts';
 import { joinStreams } from '../../ssh-transport/join-streams.ts';
 import type { ConnectionHandler } from '../../ssh-transport/ssh-server.ts';
-import type { ForwardSession } from './forward-session.ts';
+import type { ByteCounts } from '../terminal-flow.ts';
 import type { Relay, RelayListener } from './relay.ts';
 import type { ListenPlace, Place } from './relay-line.ts';
 
@@ -24,13 +24,24 @@ export interface ForwardingEvent {
   readonly sid?: string | undefined;
 }
 
+/** A relay as a session of the log; ForwardSession is the real one. */
+export interface RelaySession {
+  readonly facts: { readonly sid: string };
+  readonly counts: Readonly<ByteCounts>;
+  /** Rejects with an AppError whose message may be shown. */
+  readonly relay: Promise<Pick<Relay, 'connect' | 'listen'>>;
+  /** Resolves when it is over, however. */
+  readonly over: Promise<void>;
+  hangUp(): void;
+}
+
 export interface ForwardingOptions {
   /** Why ports and sockets are not forwarded; undefined: they are. */
   readonly refusesPorts: string | undefined;
   /** The same of the client's agent. */
   readonly refusesAgent: string | undefined;
   /** Starts the relay's session. */
-  startSession(): ForwardSession;
+  startSession(): RelaySession;
   port(event: ForwardingEvent): void;
   /** `error` absent: the client's agent is lent. */
   agent(error?: string): void;
@@ -46,7 +57,7 @@ export class Forwarding {
   readonly #options: ForwardingOptions;
   /** By `host:port` as asked for (the port as answered), or path. */
   readonly #listeners = new Map<string, { listener: RelayListener; stop: () => void }>();
-  #session: ForwardSession | undefined;
+  #session: RelaySession | undefined;
   #streams = 0;
   #listening = 0;
   #closed = false;
@@ -203,7 +214,7 @@ export class Forwarding {
   }
 
   /** One for the connection. One that ended (its user can kill it) is replaced. */
-  #relay(): Promise<Relay> {
+  #relay(): RelaySession['relay'] {
     if (this.#session) return this.#session.relay;
     const session = this.#options.startSession();
     this.#session = session;

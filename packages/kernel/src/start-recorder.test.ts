@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { ControlStream, controlFrame } from './control-frames.ts';
 import { startRecorder } from './start-recorder.ts';
 import { control_error, control_hello, control_type } from './wire.gen.ts';
@@ -44,14 +46,24 @@ test('a program that gives up is reported with its own last words, long before t
   assert.ok(performance.now() - started < 10_000);
 });
 
-test('a program that never listens is given up at the deadline', async () => {
+test('a program that never listens is given up at the deadline, and asked to go', async () => {
   const binary = join(dir, 'never-listens');
-  await writeFile(binary, '#!/bin/sh\nsleep 1\n', { mode: 0o700 });
-  await assert.rejects(startRecorder({ ...options(binary), deadlineMs: 100 }), {
+  const went = join(dir, 'went');
+  await writeFile(binary, `#!/bin/sh\ntrap 'echo > ${went}; exit' TERM\nwhile :; do sleep 0.05; done\n`, {
+    mode: 0o700,
+  });
+  await assert.rejects(startRecorder({ ...options(binary), deadlineMs: 500 }), {
     code: 'recorder_failed',
     message: /in time/,
   });
+  await until(() => existsSync(went));
 });
+
+async function until(check: () => boolean): Promise<void> {
+  for (const deadline = Date.now() + 10_000; !check(); await delay(10)) {
+    if (Date.now() > deadline) throw new Error(`not within 10 s: ${check}`);
+  }
+}
 
 test('a socket path longer than the kernel takes is refused at once', async () => {
   const socketPath = join(dir, 'x'.repeat(120));
@@ -108,4 +120,33 @@ test('an idle recorder of another release is asked to go before ours is started'
     message: /exit 1/,
   });
   assert.deepEqual(asked, [control_type.CONTROL_SHUTDOWN]);
+});
+
+test('a program of another release is not left behind once it is refused', async () => {
+  const [binary, pidFile] = [join(dir, 'other-release'), join(dir, 'other-release.pid')];
+  const socketPath = join(dir, 'other-release.sock');
+  const hello = controlFrame(control_type.CONTROL_HELLO, 0, Buffer.alloc(control_hello.SIZE, 1));
+  // Says hello under another hash, answers whatever it is asked with yes, and goes then.
+  const frames = join(import.meta.dirname, 'control-frames.ts');
+  await writeFile(
+    binary,
+    `#!${process.execPath}
+const { ControlStream, controlFrame } = await import(${JSON.stringify(frames)});
+(await import('node:fs')).writeFileSync(${JSON.stringify(pidFile)}, String(process.pid));
+(await import('node:net')).createServer((socket) => {
+  const stream = new ControlStream();
+  socket.on('error', () => {}).write(Buffer.from('${hello.toString('base64')}', 'base64'));
+  socket.on('data', (chunk) => {
+    for (const { type, id } of stream.push(chunk)) socket.end(controlFrame(type, id), () => process.exit());
+  });
+}).listen(${JSON.stringify(socketPath)});
+`,
+    { mode: 0o700 },
+  );
+  await assert.rejects(startRecorder({ ...options(binary), socketPath }), {
+    code: 'recorder_version',
+    kind: 'conflict',
+  });
+  const pid = Number(await readFile(pidFile, 'utf8'));
+  await until(() => !existsSync(`/proc/${pid}`));
 });

@@ -90,11 +90,13 @@ async function spawnRecorder(options: StartOptions, deadline: number): Promise<R
     });
   });
   await mkdir(options.spoolDir, { recursive: true, mode: 0o700 });
-  const exited = launch(options);
+  const { exited, end } = launch(options);
   for (;;) {
     const client = await tryConnect(options.socketPath, deadline);
     if (client?.hello.wireHash === WIRE_HASH) return client;
     if (client) {
+      // Nobody would speak to it; one that took over sessions of before refuses, and goes on recording them.
+      await client.shutdown().catch(() => undefined);
       client.close();
       throw new RecorderError('the recorder program is of another version than this daemon', {
         kind: 'conflict',
@@ -111,13 +113,20 @@ async function spawnRecorder(options: StartOptions, deadline: number): Promise<R
       throw notReady(`the recorder ended at once (${failure})`, await lastWords(options.log));
     }
     if (Date.now() > deadline) {
+      end();
       throw notReady('the recorder did not come up in time', await lastWords(options.log));
     }
   }
 }
 
+interface Launched {
+  readonly exited: Promise<string>;
+  /** Asks it to go; one that watches a session stays. */
+  end(): void;
+}
+
 /** Own session, no descriptor of ours, so that no signal or hang-up of the daemon reaches it. */
-function launch(options: StartOptions): Promise<string> {
+function launch(options: StartOptions): Launched {
   const log = openSync(options.log, 'a', 0o600);
   const child = spawn(
     options.binary,
@@ -133,10 +142,11 @@ function launch(options: StartOptions): Promise<string> {
   );
   closeSync(log);
   child.unref();
-  return new Promise((resolve) => {
+  const exited = new Promise<string>((resolve) => {
     child.on('error', (error) => resolve(error.message));
     child.on('exit', (code, signal) => resolve(signal ?? `exit ${code}`));
   });
+  return { exited, end: () => void child.kill() };
 }
 
 function notReady(message: string, log = ''): RecorderError {

@@ -1,12 +1,7 @@
 // How the typed client's requests travel: HTTP/1.1 over mutual TLS 1.3 to an auth server (or to a proxy, which passes
 // the bytes on by ALPN), or over the auth host's local socket. Connections are kept and used again.
-import {
-  Agent,
-  type AgentOptions,
-  type ClientRequest,
-  type IncomingMessage,
-  request as sendRequest,
-} from 'node:http';
+import type { AgentOptions, ClientRequest, Agent as HttpAgent, IncomingMessage } from 'node:http';
+import { createRequire } from 'node:module';
 import { connect as connectSocket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { HttpAnswer, HttpRequest, Transport } from '@sallyport/contracts/api/client.ts';
@@ -19,6 +14,11 @@ import type { Address } from '../config/config.ts';
 import { readLines } from './answer-lines.ts';
 import { dialError, dialTls, severalFailed } from './dial.ts';
 
+// Not imported: to name its exports Node would evaluate them all, undici among them, which takes a command line
+// client longer (60 ms of CPU) than its whole question.
+const { Agent, request: sendRequest } = createRequire(import.meta.url)(
+  'node:http',
+) as typeof import('node:http');
 /** More than the largest page of events; what is longer comes from nobody of ours. */
 const maxAnswerBytes = 64 * 2 ** 20;
 /**
@@ -178,7 +178,7 @@ class Exchange {
   #response: IncomingMessage | undefined;
   readonly #onAbort = () => this.#sent.destroy(gaveUp(this.#link.target, this.#request.signal?.reason));
 
-  constructor(agent: Agent, request: HttpRequest, link: Link) {
+  constructor(agent: HttpAgent, request: HttpRequest, link: Link) {
     const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer>();
     this.answer = promise;
     this.#request = request;

@@ -11,26 +11,24 @@ import { readFile, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { AppError } from '@sallyport/contracts/errors.ts';
-import { z } from 'zod';
 import { isErrno, makePrivateDirectory, readPrivateFile, replacePrivateFile } from '../../ca/private-file.ts';
 import { parsePublicKeyLine, publicKeyLine } from '../../ca/public-key.ts';
-import { parseYamlDocuments, toYaml } from '../../config/yaml-text.ts';
+import { parseProfile, profileText } from './profile-text.ts';
 
-const profileShape = z.looseObject({
-  web_proxy_addr: z.string(),
-  ssh_proxy_addr: z.string(),
-  user: z.string(),
-  cluster: z.string(),
-  roles: z.array(z.string()),
-  logins: z.array(z.string()),
-  valid_until: z.iso.datetime(),
-  tls_routing_enabled: z.boolean(),
-  insecure: z.boolean(),
+export interface Profile {
+  readonly web_proxy_addr: string;
+  readonly ssh_proxy_addr: string;
+  readonly user: string;
+  readonly cluster: string;
+  readonly roles: readonly string[];
+  readonly logins: readonly string[];
+  /** ISO 8601 */
+  readonly valid_until: string;
+  readonly tls_routing_enabled: boolean;
+  readonly insecure: boolean;
   /** OpenSSH public key lines. */
-  host_cas: z.array(z.string()),
-});
-
-export type Profile = z.output<typeof profileShape>;
+  readonly host_cas: readonly string[];
+}
 
 export interface Keys {
   /** OpenSSH private key text. */
@@ -80,7 +78,7 @@ export async function saveProfile(profile: Profile, keys: Keys, publicKey: Buffe
   await replacePrivateFile(paths.sshKey, keys.sshKey);
   await replacePrivateFile(paths.sshCertificate, `${publicKeyLine(keys.sshCertificate, profile.user)}\n`);
   await trustHosts(profile, paths.knownHosts);
-  await replacePrivateFile(paths.profile, toYaml(profile));
+  await replacePrivateFile(paths.profile, profileText(profile));
   await replacePrivateFile(join(home(), 'current-profile'), `${profileName(profile.web_proxy_addr)}\n`);
 }
 
@@ -107,8 +105,8 @@ export async function readProfile(proxy?: string): Promise<Profile | undefined> 
   const path = join(home(), `${name}.yaml`);
   const text = await readPrivateFile(path);
   if (text === undefined) return undefined;
-  const parsed = profileShape.safeParse(parseYamlDocuments(text, path)[0]);
-  if (parsed.success) return parsed.data;
+  const profile = await parseProfile(text);
+  if (profile !== undefined) return profile;
   throw new AppError('bad_input', 'tsh.bad_profile', `${path} is not a profile tsh can read.`, {
     hint: 'Log in again: `tsh login --proxy=HOST --user=NAME`.',
   });

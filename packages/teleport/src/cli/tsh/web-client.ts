@@ -1,7 +1,6 @@
 // The proxy's HTTP endpoints before there is a certificate: ping, second factor, log-in.
-
 import type { IncomingMessage } from 'node:http';
-import { request as httpRequest } from 'node:http';
+import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { createClient, type HttpAnswer, type HttpRequest } from '@sallyport/contracts/api/client.ts';
 import { webRoutes } from '@sallyport/contracts/api/web-routes.ts';
@@ -9,6 +8,8 @@ import { AppError } from '@sallyport/contracts/errors.ts';
 import { productVersion } from '../version.ts';
 import { dialProxy, formatProxyAddress, type ProxyAddress, type Trust } from './proxy-link.ts';
 
+// As in membership/transport.ts: importing node:http loads much that a client never uses.
+const { request: httpRequest } = createRequire(import.meta.url)('node:http') as typeof import('node:http');
 const answerTimeoutMs = 30_000;
 const maxAnswerBytes = 4 * 2 ** 20;
 

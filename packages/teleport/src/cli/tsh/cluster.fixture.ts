@@ -1,0 +1,276 @@
+// A whole cluster in one process, on loopback ports, for the tests of `tsh`: `teleport start` and `tctl` as an operator
+// runs them, people who signed up, and `tsh` with a home of each person's own.
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
+import { createClient } from '@sallyport/contracts/api/client.ts';
+import type { ResourceDocument } from '@sallyport/contracts/api/resources.ts';
+import { generateSync } from 'otplib';
+import { socketTransport } from '../../membership/transport.ts';
+
+const bin = (name: string) => resolve(import.meta.dirname, '../../../bin', name);
+export const tshProgram = bin('tsh');
+export const skip = process.getuid?.() === 0 ? false : 'sessions are started as root';
+
+export interface Ran {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface RunOptions {
+  readonly input?: string;
+  readonly env?: NodeJS.ProcessEnv;
+  readonly timeoutMs?: number;
+}
+
+export interface Person {
+  readonly name: string;
+  readonly password: string;
+  readonly secret: string;
+}
+
+export interface ClusterOptions {
+  readonly name?: string;
+  /** Of `authentication:`. */
+  readonly secondFactor?: string;
+  /** Without it: auth and proxy only. */
+  readonly node?: boolean;
+}
+
+export async function until<T>(
+  what: string,
+  check: () => T | undefined | false | Promise<T | undefined | false>,
+  timeoutMs = 20_000,
+): Promise<T> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const value = await check();
+    if (value !== undefined && value !== false) return value;
+    if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await new Promise((wake) => setTimeout(wake, 20));
+  }
+}
+
+/** A program to its end; never throws for its exit status. */
+export function run(file: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+  const { input = '', env = process.env, timeoutMs = 60_000 } = options;
+  return new Promise((done) => {
+    const limits = { timeout: timeoutMs, maxBuffer: 64 << 20, env };
+    const child = execFile(file, args, limits, (error, stdout, stderr) =>
+      done({
+        status: error === null ? 0 : typeof error.code === 'number' ? error.code : null,
+        stdout,
+        stderr,
+      }),
+    );
+    child.stdin?.on('error', () => {});
+    child.stdin?.end(input);
+  });
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await new Promise((done) => server.once('listening', done));
+  const address = server.address();
+  await new Promise((done) => server.close(done));
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
+}
+
+const stepSeconds = 30;
+
+export class TestCluster {
+  readonly folder: string;
+  readonly name: string;
+  readonly proxy: string;
+  readonly #daemon: ChildProcess;
+  readonly #people = new Map<string, Person>();
+  readonly #usedSteps = new Map<string, number>();
+  pin = '';
+
+  private constructor(folder: string, name: string, proxy: string, daemon: ChildProcess) {
+    this.folder = folder;
+    this.name = name;
+    this.proxy = proxy;
+    this.#daemon = daemon;
+  }
+
+  static async start(options: ClusterOptions = {}): Promise<TestCluster> {
+    const { name = 'tsh.test' } = options;
+    const folder = await mkdtemp(join(tmpdir(), 'sallyport-tsh-'));
+    const [web, ssh, tunnel, auth, node] = await Promise.all([1, 2, 3, 4, 5].map(freePort));
+    const config = join(folder, 'teleport.yaml');
+    await writeFile(
+      config,
+      `version: v3
+teleport: {nodename: node-1, data_dir: ${folder}/data}
+auth_service:
+  enabled: true
+  cluster_name: ${name}
+  listen_addr: 127.0.0.1:${auth}
+  authentication: {type: local, second_factor: ${options.secondFactor ?? 'otp'}, webauthn: {rp_id: localhost}}
+proxy_service:
+  enabled: true
+  web_listen_addr: 127.0.0.1:${web}
+  listen_addr: 127.0.0.1:${ssh}
+  tunnel_listen_addr: 127.0.0.1:${tunnel}
+  public_addr: localhost:${web}
+ssh_service:
+  enabled: ${options.node ?? true}
+  listen_addr: 127.0.0.1:${node}
+  labels: {env: test, role: web}
+  enhanced_recording: {enabled: false}
+`,
+    );
+    const log = openSync(join(folder, 'log'), 'a');
+    const daemon = spawn(bin('teleport'), ['start', '-c', config], { stdio: ['ignore', log, log] });
+    closeSync(log);
+    const cluster = new TestCluster(folder, name, `localhost:${web}`, daemon);
+    try {
+      await cluster.#ready();
+      return cluster;
+    } catch (error) {
+      await cluster.remove();
+      throw error;
+    }
+  }
+
+  async #ready(): Promise<void> {
+    await until(
+      'the cluster is ready',
+      () => {
+        if (this.#daemon.exitCode !== null) throw new Error(`teleport start ended:\n${this.log}`);
+        return /the ssh service (listens|is off)/.test(this.log);
+      },
+      60_000,
+    );
+    this.pin = JSON.parse(await this.tctl('status', '--format=json')).ca_pin;
+  }
+
+  get log(): string {
+    return readFileSync(join(this.folder, 'log'), 'utf8');
+  }
+
+  /** Must succeed. */
+  async tctl(...args: string[]): Promise<string> {
+    const ran = await run(bin('tctl'), ['-c', join(this.folder, 'teleport.yaml'), ...args]);
+    if (ran.status !== 0) throw new Error(`tctl ${args.join(' ')}: ${ran.stderr}`);
+    return ran.stdout;
+  }
+
+  /** As the administrator at the auth host's socket. */
+  async put(document: ResourceDocument): Promise<void> {
+    const transport = socketTransport(join(this.folder, 'data/auth.sock'));
+    const params = { kind: document.kind, name: document.metadata.name };
+    await createClient(authRoutes, transport).putResource({ params, body: document });
+    transport.close();
+  }
+
+  /** A new user and the link to sign up with. */
+  async invite(name: string, logins: string, roles = 'access'): Promise<string> {
+    const added = await this.tctl('users', 'add', name, `--logins=${logins}`, `--roles=${roles}`);
+    const url = /https:\/\/\S+/.exec(added)?.[0];
+    if (url === undefined) throw new Error(added);
+    return url;
+  }
+
+  /** Signs up as a person would: the page's form, posted. */
+  async person(name: string, logins = 'root', roles = 'access'): Promise<Person> {
+    const url = await this.invite(name, logins, roles);
+    const curl = (...args: string[]) => run('curl', ['-sk', '--max-time', '20', ...args, url]);
+    const page = (await curl()).stdout;
+    const secret = /id="secret">([A-Z2-7]+)</.exec(page)?.[1] ?? '';
+    const password = `correct horse ${name}`;
+    const person = { name, password, secret };
+    this.#people.set(name, person);
+    const fields = { password, again: password, otp: secret === '' ? '' : await this.code(name) };
+    const { stdout } = await curl(
+      ...Object.entries(fields).flatMap(([key, value]) => ['--data-urlencode', `${key}=${value}`]),
+    );
+    if (!/is ready/.test(stdout)) throw new Error(`${page}\n${stdout}`);
+    return person;
+  }
+
+  /** A code is good once, half a minute before its time at the earliest: whoever is faster waits. */
+  async code(name: string): Promise<string> {
+    const { secret } = this.#person(name);
+    const step = await until(
+      'the next code',
+      () => {
+        const now = Math.floor(Date.now() / 1000 / stepSeconds);
+        const next = Math.max(now, (this.#usedSteps.get(secret) ?? 0) + 1);
+        return next <= now + 1 && next;
+      },
+      40_000,
+    );
+    this.#usedSteps.set(secret, step);
+    return generateSync({ secret, epoch: step * stepSeconds });
+  }
+
+  #person(name: string): Person {
+    const person = this.#people.get(name);
+    if (person === undefined) throw new Error(`nobody is called ${name}`);
+    return person;
+  }
+
+  async answers(name: string): Promise<string> {
+    const { password, secret } = this.#person(name);
+    return secret === '' ? `${password}\n` : `${password}\n${await this.code(name)}\n`;
+  }
+
+  async logIn(name: string, ...flags: string[]): Promise<Ran> {
+    const args = ['login', `--proxy=${this.proxy}`, `--user=${name}`, `--ca-pin=${this.pin}`, ...flags];
+    return this.tsh(name, args, { input: await this.answers(name) });
+  }
+
+  tsh(name: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+    return run(tshProgram, args, { ...options, env: { ...this.env(name), ...options.env } });
+  }
+
+  /** As that person has it, with nothing of whoever runs the test. */
+  env(name: string): NodeJS.ProcessEnv {
+    return {
+      PATH: process.env['PATH'],
+      TERM: 'xterm',
+      HOME: join(this.folder, 'home', name),
+      TELEPORT_HOME: this.home(name),
+      // Nothing opens a browser.
+      BROWSER: '/bin/true',
+    };
+  }
+
+  home(name: string): string {
+    return join(this.folder, 'home', name, '.tsh');
+  }
+
+  async events(event: string): Promise<Record<string, unknown>[]> {
+    const text = await readFile(join(this.folder, 'data/log/events.log'), 'utf8').catch(() => '');
+    return text
+      .slice(0, text.lastIndexOf('\n') + 1)
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+      .filter((each) => each['event'] === event);
+  }
+
+  async makeHome(name: string): Promise<void> {
+    await mkdir(join(this.folder, 'home', name), { recursive: true });
+  }
+
+  async remove(): Promise<void> {
+    const daemon = this.#daemon;
+    if (daemon.exitCode === null && daemon.signalCode === null) {
+      const gone = new Promise((done) => daemon.once('exit', done));
+      daemon.kill('SIGTERM');
+      const impatience = setTimeout(() => daemon.kill('SIGKILL'), 15_000);
+      await gone;
+      clearTimeout(impatience);
+    }
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}

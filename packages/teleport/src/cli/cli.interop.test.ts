@@ -1,6 +1,7 @@
 // The commands as an operator runs them: real processes, real files, OpenSSH's own tools as witnesses.
 import assert from 'node:assert/strict';
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmod, cp, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -261,6 +262,42 @@ test('start without an auth service, here or elsewhere, says what to set', async
   assert.equal(code, 2);
   assert.match(stderr, /no other is named\.\n.*auth_server or .*proxy_server/);
 });
+
+for (const output of ['stderr', 'stdout', 'stdout, format: json'] as const) {
+  test(`a daemon that logs to ${output} goes on when nobody reads it any more`, async () => {
+    const folder = await mkdtemp(join(dir, 'unread-'));
+    const file = join(folder, 'teleport.yaml');
+    await writeFile(
+      file,
+      `teleport: {data_dir: ${folder}/data, log: {output: ${output}}}
+auth_service: {cluster_name: prod, listen_addr: "127.0.0.1:0"}\nproxy_service: {enabled: false}\nssh_service: {enabled: false}\n`,
+    );
+    const daemon = spawn(bin('teleport'), ['start', '-c', file], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const ended = once(daemon, 'exit');
+    try {
+      let said = '';
+      await new Promise<void>((resolve, reject) => {
+        void ended.then(() => reject(new Error(said)));
+        for (const stream of [daemon.stdout, daemon.stderr]) {
+          stream.on('data', (chunk) => {
+            said += chunk;
+            if (said.includes('the ssh service is off')) resolve();
+          });
+        }
+      });
+      daemon.stdout.destroy();
+      daemon.stderr.destroy();
+      // Each of these is told to the log.
+      for (let i = 0; i < 3; i++) daemon.kill('SIGHUP');
+      const { code, stderr } = await exec(bin('tctl'), ['-c', file, 'users', 'ls']);
+      assert.equal(code, 0, stderr);
+      assert.equal(daemon.exitCode ?? daemon.signalCode, null, 'it lives');
+    } finally {
+      daemon.kill('SIGTERM');
+      assert.deepEqual(await ended, [0, null]);
+    }
+  });
+}
 
 test('doctor prints every condition and exits 1 exactly when one is missing', async () => {
   const { code, stdout } = await exec(bin('teleport'), ['doctor', '--format=json']);

@@ -91,12 +91,22 @@ export function report(error: unknown): number {
   return exitCodes[appError.kind];
 }
 
+let endsWithReader = true;
+
+/** For what runs on when nobody reads its standard output or error any more. */
+export function outliveReader(): void {
+  endsWithReader = false;
+}
+
 /** `tctl … | head` closes the pipe early: that is no error. */
 function ignoreClosedPipe(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (!endsWithReader) return;
     if (error.code === 'EPIPE') process.exit(0);
     throw error;
   });
+  // Nobody could be told.
+  process.stderr.on('error', () => {});
 }
 
 /** `--logins=root,ubuntu`: split at commas, blanks and empties dropped. May be given several times. */

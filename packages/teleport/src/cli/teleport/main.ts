@@ -15,9 +15,9 @@ export function teleportProgram() {
       )
       .option('--roles <list>', 'services to run instead of those of the file: auth,node,proxy', commaList)
       .option('--nodename <name>', 'name of this host in the cluster')
-      .option('--token <token>', 'join token (accepted, not yet in effect)')
-      .option('--auth-server <host:port>', 'auth service to join (accepted, not yet in effect)')
-      .option('--ca-pin <hash>', 'CA key to expect when joining (accepted, not yet in effect)', commaList)
+      .option('--token <token>', 'token to join the cluster with, or the path of a file holding it')
+      .option('--auth-server <host:port>', 'auth service of the cluster to join')
+      .option('--ca-pin <hash>', 'pin of the cluster to join (`tctl status`)', commaList)
       .option('--pid-file <file>', "where to write the daemon's process id")
       .option('--diag-addr <host:port>', 'where to serve /healthz, /readyz and /metrics')
       .option('--insecure', 'development only: skip checks between services', false)
@@ -25,6 +25,7 @@ export function teleportProgram() {
     'teleport start',
     'teleport start -c /etc/teleport.yaml',
     'teleport start --roles=auth,node --nodename=web-1',
+    'teleport start --roles=node --token=TOKEN --ca-pin=sha256:… --auth-server=auth.example.com:3025',
   );
 
   examples(

@@ -1,7 +1,8 @@
 // The service's own log, as `teleport.log` of the configuration asks for it: pino's JSON lines, or the same for
 // eyes. Not the audit log: what goes here is for whoever runs the service.
-import { createWriteStream } from 'node:fs';
+import { openSync, writeSync } from 'node:fs';
 import { Writable } from 'node:stream';
+import { AppError } from '@sallyport/contracts/errors.ts';
 import { type DestinationStream, type Logger, pino, stdSerializers } from 'pino';
 import type { LogConfig } from '../../config/config.ts';
 
@@ -16,7 +17,31 @@ export function openServiceLog(config: LogConfig): Logger {
 function target(output: string): DestinationStream {
   if (output === 'stderr') return process.stderr;
   if (output === 'stdout') return process.stdout;
-  return createWriteStream(output, { flags: 'a', mode: 0o640 });
+  return new LogFile(output);
+}
+
+/** Lines that a full disk does not take are lost; those after them are written again. */
+class LogFile implements DestinationStream {
+  readonly #file: number;
+
+  constructor(path: string) {
+    try {
+      this.#file = openSync(path, 'a', 0o640);
+    } catch (cause) {
+      throw new AppError('unavailable', 'start.log_file', `The log ${path} cannot be written.`, {
+        hint: 'Make its folder, or set teleport.log.output to stderr.',
+        cause,
+      });
+    }
+  }
+
+  write(line: string): void {
+    try {
+      writeSync(this.#file, line);
+    } catch {
+      // There is no other place to say so, and the service is worth more than a line of its log.
+    }
+  }
 }
 
 const names = new Map([

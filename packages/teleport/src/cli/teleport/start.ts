@@ -4,6 +4,7 @@
 // first. A second one: at once. SIGHUP: reload.ts; it never ends anybody's session.
 import { rm, writeFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
+import { outliveReader } from '../output.ts';
 import { productVersion } from '../version.ts';
 import { reload } from './reload.ts';
 import { type RunningTeleport, startTeleport } from './service.ts';
@@ -13,6 +14,7 @@ import type { StartOptions } from './start-options.ts';
 /** Resolves when the service has stopped. Rejects when it cannot start. */
 export async function runStart(options: StartOptions): Promise<void> {
   const { config, warnings, configPath } = options;
+  outliveReader();
   const log = openServiceLog(config.log);
   const version = productVersion();
   log.info({ version, pid: process.pid, node: process.version, config: configPath }, 'teleport starts');

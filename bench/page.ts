@@ -1,5 +1,5 @@
 /** The benchmark page out of the samples: ratios first, raw figures behind them. */
-import type { Operation, Sample, Setting } from './run.ts';
+import type { Operation, Sample, Setting } from './sample.ts';
 import { duration, median } from './statistics.ts';
 
 export interface Results {

@@ -14,16 +14,7 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { OneHost, repository, run, until } from '../e2e/one-host.ts';
 import { benchmarksPage } from './page.ts';
-
-export type Setting = 'none' | 'recorded' | 'bystander' | 'strace';
-export type Operation = 'exec' | 'open' | 'connect' | 'getppid';
-export interface Sample {
-  readonly round: number;
-  readonly setting: Setting;
-  readonly op: Operation;
-  readonly median_ns: number;
-  readonly p99_ns: number;
-}
+import type { Operation, Sample, Setting } from './sample.ts';
 
 const rounds = Number(process.env['BENCH_ROUNDS'] ?? 10);
 const counts: Record<Operation, number> = { exec: 300, open: 20_000, connect: 1_500, getppid: 300_000 };
@@ -202,7 +193,9 @@ try {
   server.kill();
 }
 
-const machine = `${cpus().length} × ${cpus()[0]?.model ?? 'unknown CPU'}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.version}`;
+/** What compares: the rest of a release's name is its vendor's. */
+const kernel = /^\d+\.\d+/.exec(release())?.[0] ?? release();
+const machine = `${cpus().length} × ${cpus()[0]?.model ?? 'unknown CPU'}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${kernel}, Node ${process.version}`;
 const page = benchmarksPage({ machine, rounds, samples, lost, records, foreign, flooded });
 writeFileSync(join(repository, 'docs/reference/benchmarks.md'), page);
 process.stdout.write(`${page}\n`);

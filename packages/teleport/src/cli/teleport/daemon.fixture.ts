@@ -13,5 +13,5 @@ const service = await startTeleport(config, {
   log: { debug: () => {}, info: log('info'), warn: log('warn'), error: log('error') },
   ...testRecorder(),
 });
-process.stdout.write(`listening ${service.ssh?.address.port} ${service.recorderPid}\n`);
+process.stdout.write(`listening ${service.ssh?.address.port}\n`);
 process.once('SIGTERM', () => void service.stop('the test asked for it'));

@@ -5,7 +5,6 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
@@ -22,7 +21,11 @@ import { parsePublicKeyLine, publicKeyLine } from '../../ca/public-key.ts';
 import { loadConfig } from '../../config/load-config.ts';
 import type { NodeLog } from '../../ssh/node-log.ts';
 import { openAuthCore, openAuthorities } from '../auth-core.ts';
+import { removeCgroups, removeRecorders } from './host-remains.fixture.ts';
 import { type RunningTeleport, type ServiceOptions, startTeleport } from './service.ts';
+import { isAlive, until } from './until.fixture.ts';
+
+export { isAlive, until };
 
 /** An event as a test looks at it. */
 export type SeenEvent = AuditEvent & Record<string, unknown>;
@@ -60,21 +63,6 @@ export interface SshOptions {
   readonly login?: string;
 }
 
-/** Waits until `check` gives something; throws `what` after the deadline. */
-export async function until<T>(
-  what: string,
-  check: () => T | undefined | false | Promise<T | undefined | false>,
-  timeoutMs = 15_000,
-): Promise<T> {
-  const deadline = Date.now() + timeoutMs;
-  for (;;) {
-    const value = await check();
-    if (value !== undefined && value !== false) return value;
-    if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
-    await delay(10);
-  }
-}
-
 let instances = 0;
 
 export class OneNode {
@@ -84,7 +72,6 @@ export class OneNode {
   readonly logged: Record<string, unknown>[] = [];
   service: RunningTeleport | undefined;
   #port = 0;
-  #recorderPid: number | undefined;
   #child: ChildProcess | undefined;
   childLog = '';
   readonly rootPath: string;
@@ -153,9 +140,8 @@ ${this.options.sshYaml ?? ''}
   }
 
   /** From the daemon's own log. */
-  listensOn(port: number, recorderPid: number): void {
+  listensOn(port: number): void {
     this.#port = port;
-    this.#recorderPid = recorderPid;
   }
 
   /** The same node in a process of its own, which can be killed. */
@@ -172,16 +158,15 @@ ${this.options.sshYaml ?? ''}
     child.stdout.on('data', (chunk: Buffer) => {
       said += chunk;
     });
-    const [, port, pid] = await until(
+    const [, port] = await until(
       'the daemon listens',
       () => {
         if (child.exitCode !== null) throw new Error(`the daemon ended:\n${this.childLog}`);
-        return /listening (\d+) (\d+)/.exec(said) ?? undefined;
+        return /listening (\d+)/.exec(said) ?? undefined;
       },
       40_000,
     );
     this.#port = Number(port);
-    this.#recorderPid = Number(pid);
   }
 
   async killChild(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
@@ -331,16 +316,16 @@ ${this.options.sshYaml ?? ''}
   }
 
   async stop(): Promise<void> {
-    this.#recorderPid = this.service?.recorderPid ?? this.#recorderPid;
     await this.service?.stop('the test is over');
     this.service = undefined;
   }
 
-  /** Stops the node and its recorder (by its own pid), and removes the folder. */
+  /** Stops the node and whatever it left, and removes the folder. */
   async remove(): Promise<void> {
     await this.killChild();
     await this.stop();
-    if (this.#recorderPid !== undefined) await endRecorder(this.#recorderPid);
+    await removeRecorders(this.dataDir);
+    await removeCgroups(this.rootPath);
     await rm(this.folder, { recursive: true, force: true });
   }
 }
@@ -391,8 +376,7 @@ export class Daemon {
 
   async ready(): Promise<void> {
     const { address } = await this.says('the ssh service listens');
-    const recorder = this.saidOnce('the kernel recorder runs');
-    this.#node.listensOn(Number(String(address).split(':').at(-1)), Number(recorder?.['pid'] ?? 0));
+    this.#node.listensOn(Number(String(address).split(':').at(-1)));
   }
 
   /** Its exit status. */
@@ -403,23 +387,6 @@ export class Daemon {
     if (signal) child.kill(signal);
     await gone;
     return child.exitCode;
-  }
-}
-
-/** It goes when it watches nothing; a test that left something watched does not get to keep it. */
-async function endRecorder(pid: number): Promise<void> {
-  const alive = () => isAlive(pid);
-  if (pid <= 0 || !alive()) return;
-  process.kill(pid, 'SIGTERM');
-  await until('the recorder has ended', () => !alive(), 5_000).catch(() => process.kill(pid, 'SIGKILL'));
-}
-
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
   }
 }
 

@@ -76,6 +76,9 @@ function describeError(error: unknown): string {
   return (cause.stack ?? cause.message)
     .split('\n')
     .filter((line) => !line.includes('node:internal'))
+    // A command line or a diff can be of any length; what is wrong stands at its beginning.
+    .slice(0, 60)
+    .map((line) => (line.length > 500 ? `${line.slice(0, 500)}… (${line.length} characters)` : line))
     .join('\n      ');
 }
 

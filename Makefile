@@ -34,6 +34,7 @@ matrix: build ## the kernel matrix in QEMU
 
 bench: build ## measure, and write docs/reference/benchmarks.md
 	@node bench/run.ts
+	@node bench/cluster.ts
 
 docs: build ## write the generated reference pages anew
 	@node tools/gen-pages.ts

@@ -139,7 +139,7 @@ ${table(results, 'p99_ns')}
 In all, the kernel emitted ${results.records} records in the rounds' sessions; ${results.lost} were lost.
 ${floodLine(results.flooded)}
 
-Not measured yet: bpftrace and auditd beside it, P5 and P7 to P16.
+Not measured yet: bpftrace and auditd beside it, P5, P7, P11 to P14, P16.
 
 <details><summary>Raw figures: round, setting, operation, median ns, p99 ns</summary>
 

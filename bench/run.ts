@@ -1,5 +1,5 @@
 /**
- * `make bench`: what a recorded session costs (P1–P4), and what it loses in a flood (P6). The same binary runs
+ * `make bench`, first half: what a recorded session costs (P1–P4), and what it loses in a flood (P6). The same binary runs
  * outside of any session with nothing loaded (none), in a recorded session with every kind on (recorded), beside
  * a live recorded session (bystander) and under strace. A round is none, recorded, bystander, bystander,
  * recorded, none; every second round has the middle two swapped. A machine drifts by more than what is measured,
@@ -9,10 +9,11 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { cpus, release, totalmem } from 'node:os';
+import { cpus } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { OneHost, repository, run, until } from '../e2e/one-host.ts';
+import { machine } from './machine.ts';
 import { benchmarksPage } from './page.ts';
 import type { Operation, Sample, Setting } from './sample.ts';
 
@@ -193,9 +194,6 @@ try {
   server.kill();
 }
 
-/** What compares: the rest of a release's name is its vendor's. */
-const kernel = /^\d+\.\d+/.exec(release())?.[0] ?? release();
-const machine = `${cpus().length} × ${cpus()[0]?.model ?? 'unknown CPU'}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${kernel}, Node ${process.version}`;
 const page = benchmarksPage({ machine, rounds, samples, lost, records, foreign, flooded });
 writeFileSync(join(repository, 'docs/reference/benchmarks.md'), page);
 process.stdout.write(`${page}\n`);

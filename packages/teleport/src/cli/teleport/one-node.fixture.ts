@@ -304,7 +304,10 @@ ${this.options.sshYaml ?? ''}
   async session(command: string | undefined, options: SshOptions = {}) {
     const before = (await this.events()).filter(({ event }) => event === 'session.end').length;
     const ran = await this.ssh(command, options);
-    const sessions = await this.ended(before + 1);
+    const sessions = await this.ended(before + 1).catch(async (thrown: Error) => {
+      const last = [...(await this.events()), ...this.logged].slice(-20).map((line) => JSON.stringify(line));
+      throw new Error(`${thrown.message}\n${JSON.stringify(ran).slice(0, 2_000)}\n${last.join('\n')}`);
+    });
     return { ran, events: sessions.at(-1) ?? [] };
   }
 

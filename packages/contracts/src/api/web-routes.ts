@@ -27,6 +27,7 @@ const find = z.strictObject({
   fips: z.boolean(),
 });
 
+const browserLogInId = z.string().regex(/^[\w-]{1,64}$/);
 const base64 = z.base64().max(65_536);
 
 export const webRoutes = {
@@ -73,6 +74,43 @@ export const webRoutes = {
       ttl_ms: z.int().min(60_000).optional(),
     }),
     result: userCertificates,
+  }),
+  startBrowserLogIn: route({
+    method: 'POST',
+    path: '/webapi/cli/requests',
+    summary: 'A log-in that a person completes in a browser, for keys of the calling client.',
+    access: 'anyone',
+    rate: 'log_in',
+    body: z.strictObject({
+      ssh_public_key: base64,
+      tls_public_key: z.string().max(65_536),
+      ttl_ms: z.int().min(60_000).optional(),
+      /** Filled into the page; the person may be another. */
+      user: resourceName.optional(),
+      /** Of the secret that fetches the result, which its caller alone knows. */
+      secret_sha256: z.string().regex(/^[0-9a-f]{64}$/),
+    }),
+    result: z.strictObject({
+      id: browserLogInId,
+      /** For the browser. */
+      url: z.url(),
+      /** Shown by client and page: the person compares them. */
+      code: z.string(),
+      expires: z.iso.datetime(),
+    }),
+  }),
+  browserLogInResult: route({
+    method: 'POST',
+    path: '/webapi/cli/requests/:id/result',
+    summary:
+      'Certificates of a log-in completed in a browser, once; answers after a while when there are none yet.',
+    access: 'anyone',
+    params: z.strictObject({ id: browserLogInId }),
+    body: z.strictObject({ secret: z.string().max(256) }),
+    result: z.discriminatedUnion('state', [
+      z.strictObject({ state: z.literal('waiting') }),
+      z.strictObject({ state: z.literal('done'), certificates: userCertificates }),
+    ]),
   }),
 } as const;
 

@@ -14,6 +14,8 @@ import { proxyEvents, tellRefusal } from './refused-log-in.ts';
 import { createTlsEndpoint, type TlsEndpoint } from './tls-endpoint.ts';
 import { startTlsMux, type TlsMux } from './tls-mux.ts';
 import { agentLock, startTunnelServer } from './tunnel-server.ts';
+import { browserLogInRoutes } from './web/browser-log-in-routes.ts';
+import { BrowserLogIns } from './web/browser-log-ins.ts';
 import { ClusterSettings } from './web/cluster-settings.ts';
 import { setupRoutes } from './web/setup-routes.ts';
 import { upgradeChannels } from './web/upgrade-channels.ts';
@@ -137,7 +139,12 @@ class Parts implements RunningProxy {
     const trust = new ClusterTrust(proxy.cluster);
     const limits = this.#limits;
     const agents = this.#agents;
-    const dialer = new NodeDialer(agents, limits.dialTimeoutMs);
+    const dialer = new NodeDialer({
+      agents,
+      identity: proxy.identity,
+      timeoutMs: limits.dialTimeoutMs,
+      now: proxy.now,
+    });
     const meter = this.#metrics;
     const refused = (service: 'gateway' | 'tunnel') => (refusal: Refusal) => {
       meter.loginRefused(service, refusal.kind);
@@ -156,6 +163,7 @@ class Parts implements RunningProxy {
     this.#certificate = certificate;
     const addresses = () => this.addresses;
     const settings = new ClusterSettings({ api, proxy: config.proxy, addresses, version, now });
+    const logIns = new BrowserLogIns();
     this.#web = await createWebServer({
       certificate,
       strictTransport: files.length > 0,
@@ -164,7 +172,12 @@ class Parts implements RunningProxy {
       attemptsPerMinute: this.#limits.attemptsPerMinute,
       log,
       onAnswered: (route, status, seconds) => this.#metrics.answered(route, status, seconds),
-      routes: [webApi({ api, settings, version }), upgradeChannels(version), setupRoutes({ api, settings })],
+      routes: [
+        webApi({ api, settings, logIns, version }),
+        upgradeChannels(version),
+        setupRoutes({ api, settings }),
+        browserLogInRoutes({ api, settings, logIns }),
+      ],
     });
     this.#mux = await this.#startMux(this.#web);
   }

@@ -1,4 +1,5 @@
-// `tsh login`: password and second factor for short-lived certificates, kept in ~/.tsh and in the agent.
+// `tsh login`: password and second factor, here or in the browser, for short-lived certificates, kept in ~/.tsh and in
+// the agent.
 import { generateKeyPairSync } from 'node:crypto';
 import { userInfo } from 'node:os';
 import type { UserCertificates } from '@sallyport/contracts/api/auth-routes.ts';
@@ -9,6 +10,7 @@ import { publicKeyBlob } from '../../ca/public-key.ts';
 import { parseDuration } from '../../config/duration.ts';
 import { notice } from '../output.ts';
 import { addToAgent } from './agent.ts';
+import { logInByBrowser } from './browser-login.ts';
 import { trustByPin } from './pin.ts';
 import { type Profile, readProfile, requireProfile, saveProfile } from './profile.ts';
 import { ask } from './prompt.ts';
@@ -22,6 +24,10 @@ export interface LoginFlags {
   readonly ttl?: string;
   readonly caPin?: string;
   readonly insecure: boolean;
+  /** local or browser; default: as the cluster's second factor needs. */
+  readonly auth?: string;
+  /** `none`: print the address only. */
+  readonly browser?: string;
   readonly addKeysToAgent: string;
   readonly format: string;
 }
@@ -41,20 +47,23 @@ export async function loginAction(flags: LoginFlags): Promise<void> {
   }
   const address = parseProxyAddress(proxy);
   const user = flags.user ?? process.env['TELEPORT_USER'] ?? known?.user ?? userInfo().username;
+  const ttl_ms = ttlOf(flags.ttl);
+  checkChoices(flags);
   const trust = await trustFor(address, flags);
   const web = webClient(address, trust);
   const ping = await web.ping();
-  const proof = await prove(ping, user);
   const sshKey = generateEd25519();
   const tls = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const issued = await web.logIn({
-    body: {
-      proof,
-      ssh_public_key: publicKeyBlob(sshKey).toString('base64'),
-      tls_public_key: tls.publicKey.export({ type: 'spki', format: 'pem' }).toString(),
-      ttl_ms: ttlOf(flags.ttl),
-    },
-  });
+  const keys = {
+    ssh_public_key: publicKeyBlob(sshKey).toString('base64'),
+    tls_public_key: tls.publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+    ttl_ms,
+  };
+  const proof = flags.auth === 'browser' ? undefined : await prove(ping, user, flags.auth);
+  const issued =
+    proof === undefined
+      ? await logInByBrowser(web, { user, ...keys }, flags.browser !== 'none')
+      : await web.logIn({ body: { proof, ...keys } });
   const profile = profileOf(address, ping, issued, flags.insecure);
   const keyText = writePrivateKey(sshKey, issued.user);
   const certificate = Buffer.from(issued.ssh_certificate, 'base64');
@@ -98,11 +107,34 @@ async function knownCas(proxy: string): Promise<string> {
   );
 }
 
-async function prove({ auth }: Ping, user: string) {
+/** undefined: the browser has to, because security keys are reached from there only. */
+async function prove({ auth }: Ping, user: string, how: string | undefined) {
+  const keys = auth.webauthn !== undefined;
+  if (how === undefined && keys && auth.second_factor === 'webauthn') return undefined;
   const password = await ask(`Enter password for Teleport user ${user}: `, { hidden: true });
   if (auth.second_factor === 'off') return { user, password };
-  const otp = await ask('Enter your OTP token: ', { hidden: false });
-  return otp === '' ? { user, password } : { user, password, otp: otp.replace(/\s/g, '') };
+  const either = keys && auth.second_factor === 'on' && how === undefined;
+  const otp = await ask(`Enter your OTP token${either ? ' (nothing: security key, in the browser)' : ''}: `);
+  if (otp !== '') return { user, password, otp: otp.replace(/\s/g, '') };
+  return either ? undefined : { user, password };
+}
+
+/** Before anything is asked: a person must not type a password for nothing. */
+function checkChoices({ auth, browser, addKeysToAgent, format }: LoginFlags): void {
+  const choices: readonly (readonly [string, string | undefined, readonly string[]])[] = [
+    ['--auth', auth, ['local', 'browser']],
+    ['--browser', browser, ['none']],
+    ['--add-keys-to-agent', addKeysToAgent, ['auto', 'yes', 'no']],
+    ['--format', format, ['text', 'json']],
+  ];
+  for (const [flag, value, allowed] of choices) {
+    if (value === undefined || allowed.includes(value)) continue;
+    throw new AppError(
+      'bad_input',
+      'cli.bad_choice',
+      `${flag} must be ${allowed.join(', ')}, not "${value}".`,
+    );
+  }
 }
 
 function ttlOf(text: string | undefined): number | undefined {

@@ -24,11 +24,17 @@ export function tshProgram() {
         "pin of the cluster's authority (`tctl status`), when no public one vouches for the proxy",
       )
       .option('--insecure', 'do not check the certificate of the proxy (development only)', false)
+      .option(
+        '--auth <way>',
+        'local (here) or browser; default: browser where only security keys are allowed',
+      )
+      .option('--browser <program>', 'none: print the address, open nothing')
       .option('--add-keys-to-agent <when>', 'auto, yes or no', 'auto')
       .option('--format <format>', 'text or json', 'text')
       .action(async (flags) => (await import('./login.ts')).loginAction(flags)),
     'tsh login --proxy=teleport.example.com --user=alice',
     'tsh login --proxy=teleport.example.com:443 --user=alice --ttl=2h',
+    'tsh login --proxy=teleport.example.com --user=alice --auth=browser',
   );
   examples(
     tsh

@@ -95,8 +95,10 @@ async function trustHosts({ cluster, host_cas }: Profile, path: string): Promise
   await replacePrivateFile(path, `${[...others, ...ours].join('\n')}\n`);
 }
 
-/** The profile of `proxy`, or the current one; undefined when there is none. */
-export async function readProfile(proxy?: string): Promise<Profile | undefined> {
+/** The profile of `proxy`, by default TELEPORT_PROXY or the current one; undefined when there is none. */
+export async function readProfile(
+  proxy: string | undefined = process.env['TELEPORT_PROXY'],
+): Promise<Profile | undefined> {
   const name =
     proxy === undefined
       ? (await readPrivateFile(join(home(), 'current-profile')))?.trim()

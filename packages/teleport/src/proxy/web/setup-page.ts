@@ -2,6 +2,7 @@
 // They work without scripts, but for security keys: browsers speak to those through JavaScript only.
 import QRCode from 'qrcode';
 import { Html, html } from './html.ts';
+import { page } from './page.ts';
 
 export interface Setup {
   readonly user: string;
@@ -11,8 +12,6 @@ export interface Setup {
   readonly totp?: { readonly secret: string; readonly url: string } | undefined;
   readonly webauthn?: Readonly<Record<string, unknown>> | undefined;
 }
-
-export const assetsPath = '/web/assets';
 
 export async function setupPage(setup: Setup, clusterName: string, problem?: string): Promise<Html> {
   const { purpose, user, expires } = setup;
@@ -50,27 +49,6 @@ export function problemPage(message: string, passing: boolean): Html {
     html`<p role="alert">${message}</p>
     <p>${passing ? 'Try again in a while.' : 'Ask whoever gave it to you for a new one.'}</p>`,
   );
-}
-
-function page(title: string, content: Html): Html {
-  return html`<!doctype html>
-<html lang="en">
-<head>
-  <meta charset="utf-8">
-  <meta name="viewport" content="width=device-width, initial-scale=1">
-  <meta name="robots" content="noindex">
-  <title>${title}</title>
-  <link rel="stylesheet" href="${assetsPath}/setup.css">
-  <script src="${assetsPath}/setup.js" defer></script>
-</head>
-<body>
-  <main>
-    <h1>${title}</h1>
-    ${content}
-  </main>
-</body>
-</html>
-`;
 }
 
 async function secondFactor(setup: Setup): Promise<Html | undefined> {

@@ -1,6 +1,5 @@
 // One-time links: `/web/invite/<token>` for a new account, `/web/reset/<token>` for one that is set up anew. Reading a
 // link uses nothing up (mail scanners open links); the form does.
-import { readFileSync } from 'node:fs';
 import type { AuthRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import type { Client } from '@sallyport/contracts/api/client.ts';
 import { asAppError } from '@sallyport/contracts/api/error-answer.ts';
@@ -8,8 +7,8 @@ import { AppError, httpStatuses } from '@sallyport/contracts/errors.ts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { ClusterSettings } from './cluster-settings.ts';
-import type { Html } from './html.ts';
-import { assetsPath, donePage, problemPage, setupPage } from './setup-page.ts';
+import { addAssets, sendPage, takeForms } from './page.ts';
+import { donePage, problemPage, setupPage } from './setup-page.ts';
 import type { WebApp } from './web-server.ts';
 
 export interface SetupRoutesOptions {
@@ -17,24 +16,6 @@ export interface SetupRoutesOptions {
   readonly settings: ClusterSettings;
 }
 
-// Scripts and styles from our own files only, and forms to ourselves: what is put into the page cannot act.
-const pagePolicy = [
-  "default-src 'none'",
-  "script-src 'self'",
-  "style-src 'self'",
-  "form-action 'self'",
-  "frame-ancestors 'none'",
-  "base-uri 'none'",
-].join('; ');
-const pageHeaders = {
-  'content-type': 'text/html; charset=utf-8',
-  'content-security-policy': pagePolicy,
-  'permissions-policy': 'publickey-credentials-create=(self), publickey-credentials-get=(self)',
-};
-const assets = [
-  ['setup.js', 'text/javascript; charset=utf-8'],
-  ['setup.css', 'text/css; charset=utf-8'],
-] as const;
 const minPassword = 12;
 
 /** Fields of the form as they arrive; empty ones were not filled in. */
@@ -53,17 +34,10 @@ interface LinkRequest {
 
 export function setupRoutes(options: SetupRoutesOptions): (app: WebApp) => void {
   return (app) => {
-    for (const [name, type] of assets) {
-      const content = readFileSync(new URL(`assets/${name}`, import.meta.url));
-      app.get(`${assetsPath}/${name}`, (_, reply) => reply.type(type).send(content));
-    }
+    addAssets(app, ['setup.js', 'setup.css', 'credential.js']);
     // A scope of its own: only these routes take forms.
     void app.register(async (scope) => {
-      scope.addContentTypeParser(
-        'application/x-www-form-urlencoded',
-        { parseAs: 'string' },
-        (_, body, done) => done(null, Object.fromEntries(new URLSearchParams(String(body)))),
-      );
+      takeForms(scope);
       scope.setErrorHandler((error, request, reply) => {
         const { kind, message } = asAppError(error);
         const passing = kind === 'unavailable' || kind === 'limit' || kind === 'internal';
@@ -137,8 +111,4 @@ function readCredential(text: string): Record<string, unknown> {
 
 function mistake(message: string): AppError {
   return new AppError('bad_input', 'proxy.bad_form', message);
-}
-
-function sendPage(reply: FastifyReply, status: number, page: Html): FastifyReply {
-  return reply.code(status).headers(pageHeaders).send(page.text);
 }

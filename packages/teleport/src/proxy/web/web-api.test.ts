@@ -12,6 +12,7 @@ import fc from 'fast-check';
 import { newTlsAuthority, tlsLeaf } from '../identity.fixture.ts';
 import { silentLog } from '../log.fixture.ts';
 import { WebCertificate } from '../web-certificate.ts';
+import { BrowserLogIns } from './browser-log-ins.ts';
 import { ClusterSettings } from './cluster-settings.ts';
 import { upgradeChannels } from './upgrade-channels.ts';
 import { webApi } from './web-api.ts';
@@ -87,7 +88,11 @@ async function start(limits: { requestsPerMinute?: number; attemptsPerMinute?: n
     requestsPerMinute: 600,
     attemptsPerMinute: 30,
     log: silentLog,
-    routes: [webApi({ api: auth, settings, version }), upgradeChannels(version), broken],
+    routes: [
+      webApi({ api: auth, settings, logIns: new BrowserLogIns(), version }),
+      upgradeChannels(version),
+      broken,
+    ],
     ...limits,
   });
   const server = createServer({ allowHalfOpen: true }, (socket) => web.accept(socket)).listen(0, '127.0.0.1');

@@ -5,18 +5,23 @@ import { readParts } from '@sallyport/contracts/api/request-parts.ts';
 import type { ArrivedOf, ResultOf, Route } from '@sallyport/contracts/api/route.ts';
 import { type WebRoutes, webRoutes } from '@sallyport/contracts/api/web-routes.ts';
 import type { FastifyRequest } from 'fastify';
+import { beginBrowserLogIn } from './browser-log-in-routes.ts';
+import type { BrowserLogIns } from './browser-log-ins.ts';
 import type { ClusterSettings } from './cluster-settings.ts';
 import { checkClientVersion, type WebApp } from './web-server.ts';
 
 export interface WebApiOptions {
   readonly api: Pick<Client<AuthRoutes>, 'mfaChallenge' | 'logIn'>;
   readonly settings: ClusterSettings;
+  readonly logIns: BrowserLogIns;
   readonly version: string;
 }
 
 interface Asking {
   readonly remoteAddr: string;
   readonly userAgent: string | undefined;
+  /** As the client called us. */
+  readonly host: string | undefined;
 }
 
 type WebHandler<R> = (arrived: ArrivedOf<R>, asking: Asking) => Promise<ResultOf<R>>;
@@ -24,7 +29,7 @@ type WebHandlers = { readonly [Name in keyof WebRoutes]: WebHandler<WebRoutes[Na
 
 /** Answer clients of every version: it is how they learn that they are too old. */
 const forAnyVersion = new Set<Route>([webRoutes.ping, webRoutes.find]);
-const checksSecrets = new Set<Route>([webRoutes.mfaChallenge, webRoutes.logIn]);
+const checksSecrets = new Set<Route>([webRoutes.mfaChallenge, webRoutes.logIn, webRoutes.startBrowserLogIn]);
 // Not more than the API of auth takes.
 const maxUserAgent = 512;
 
@@ -50,7 +55,7 @@ export function webApi(options: WebApiOptions): (app: WebApp) => void {
   };
 }
 
-function handlersOf({ api, settings }: WebApiOptions): WebHandlers {
+function handlersOf({ api, settings, logIns }: WebApiOptions): WebHandlers {
   return {
     ping: () => settings.ping(),
     find: () => settings.find(),
@@ -64,9 +69,15 @@ function handlersOf({ api, settings }: WebApiOptions): WebHandlers {
           ...(userAgent === undefined ? {} : { user_agent: userAgent }),
         },
       }),
+    startBrowserLogIn: (arrived, asking) => beginBrowserLogIn({ settings, logIns }, arrived, asking),
+    browserLogInResult: async ({ params, body }) => {
+      const certificates = await logIns.result(params.id, body.secret);
+      return certificates === undefined ? { state: 'waiting' } : { state: 'done', certificates };
+    },
   };
 }
 
 function askingOf(request: FastifyRequest): Asking {
-  return { remoteAddr: request.ip, userAgent: request.headers['user-agent']?.slice(0, maxUserAgent) };
+  const { 'user-agent': userAgent, host } = request.headers;
+  return { remoteAddr: request.ip, userAgent: userAgent?.slice(0, maxUserAgent), host };
 }

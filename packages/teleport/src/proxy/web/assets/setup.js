@@ -1,4 +1,6 @@
 // Security keys on the page of a one-time link: asks the browser to make a credential and sends it with the form.
+import { bytes, text } from './credential.js';
+
 const form = document.getElementById('setup');
 const options = form?.dataset.webauthn && JSON.parse(form.dataset.webauthn);
 if (options && window.PublicKeyCredential) offerSecurityKey();
@@ -63,14 +65,4 @@ function tell(error) {
       ? 'The security key was not used. Press “Set up” to try again.'
       : `The security key could not be set up: ${error.message}`;
   problem.hidden = false;
-}
-
-function bytes(base64url) {
-  const binary = atob(base64url.replace(/-/g, '+').replace(/_/g, '/'));
-  return Uint8Array.from(binary, (letter) => letter.charCodeAt(0));
-}
-
-function text(buffer) {
-  const binary = String.fromCharCode(...new Uint8Array(buffer));
-  return btoa(binary).replace(/\+/g, '-').replace(/\//g, '_').replace(/=+$/, '');
 }

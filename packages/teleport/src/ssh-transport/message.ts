@@ -30,6 +30,7 @@ export const Message = {
 } as const;
 
 export const DisconnectReason = {
+  hostNotAllowed: 1,
   protocolError: 2,
   keyExchangeFailed: 3,
   hostKeyNotVerifiable: 9,

@@ -32,6 +32,8 @@ export interface LinkOptions {
   readonly version: string;
   readonly rekeyBytes: number;
   readonly rekeyIntervalMs: number;
+  /** Gets what comes in, instead of the protocol, until `open`. Our own version is sent at once all the same. */
+  firstBytes?(bytes: Buffer): void;
   /** Fewer than what algorithms.ts lists. */
   readonly offer?: {
     readonly kex?: readonly string[];
@@ -86,6 +88,7 @@ export class PacketLink {
   readonly #options: LinkOptions;
   readonly #protocol: Protocol;
   #dead = false;
+  #opened: boolean;
   #corked = false;
   #bytesSinceKeys = 0;
   #rekeyTimer: NodeJS.Timeout | undefined;
@@ -95,6 +98,7 @@ export class PacketLink {
     this.#stream = options.stream;
     this.#options = options;
     this.#handler = handler;
+    this.#opened = options.firstBytes === undefined;
     this.#protocol = createProtocol({
       server: options.server,
       ...(options.hostKeys && { hostKeys: options.hostKeys }),
@@ -161,6 +165,12 @@ export class PacketLink {
     if (this.#stream.writableLength >= STOP_READING_BYTES) this.#stream.pause();
   }
 
+  /** The protocol begins: with these bytes of the peer, and then with whatever comes in. */
+  open(bytes: Buffer): void {
+    this.#opened = true;
+    this.#receive(bytes);
+  }
+
   /** Starts a key exchange unless one is running. */
   rekey(): void {
     if (this.#dead || this.rekeying || this.handshakes === 0) return;
@@ -210,6 +220,10 @@ export class PacketLink {
   #receive(chunk: Buffer): void {
     if (this.#dead) return;
     this.lastReceivedMs = performance.now();
+    if (!this.#opened) {
+      this.#options.firstBytes?.(chunk);
+      return;
+    }
     try {
       this.#protocol.parse(chunk, 0, chunk.length);
     } catch (error) {

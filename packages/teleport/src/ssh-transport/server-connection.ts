@@ -7,6 +7,7 @@ import { Keepalive } from './keepalive.ts';
 import { DisconnectReason, Message } from './message.ts';
 import { type LinkHandler, PacketLink } from './packet-link.ts';
 import { openStream, peerConnection } from './peer-connection.ts';
+import { RelayDoor } from './relay-door.ts';
 import { ServerRequests, serverChannel } from './server-requests.ts';
 import { ServerSession } from './server-session.ts';
 import type {
@@ -19,6 +20,7 @@ import type {
   SshServerOptions,
 } from './ssh-server.ts';
 import type { HostKeySigner } from './ssh2-protocol.ts';
+import type { StartupPlace } from './startups.ts';
 import { UserAuth } from './user-auth.ts';
 import { encode } from './wire.ts';
 
@@ -35,17 +37,27 @@ export interface ServerContext<Identity> {
 
 let lastId = 0;
 
+/** For a relay's word on a connection that is here only because there may be one. It sends it with the first packet. */
+const TRIAL_MS = 5_000;
+
+export const REFUSED_AT_START = {
+  'max-connections': 'too many connections',
+  'max-startups': 'too many connections that have not logged in',
+  'per-source-startups': 'too many connections of one source that have not logged in',
+} satisfies Partial<Record<RefusalKind, string>>;
+
 export class ServerConnection<Identity> implements LinkHandler {
   readonly id = ++lastId;
-  readonly remote: Address;
   readonly local: Address;
   readonly closed: Promise<string>;
   readonly #context: ServerContext<Identity>;
   readonly #link: PacketLink;
   readonly #auth: UserAuth<Identity>;
   readonly #resolveClosed: (reason: string) => void;
+  readonly #place: StartupPlace;
+  #remote: Address;
   #graceTimer: NodeJS.Timeout | undefined;
-  readonly #tellSettled: () => void;
+  #trialTimer: NodeJS.Timeout | undefined;
   #settled = false;
   #refusedAs: RefusalKind | undefined;
   #table: ChannelTable | undefined;
@@ -55,22 +67,26 @@ export class ServerConnection<Identity> implements LinkHandler {
   #idleSinceMs = 0;
   readonly #keepalive: Keepalive;
 
-  /** `settled` is called exactly once: when the client has logged in, or left without. */
+  /**
+   * Leaves its place when the client has logged in, or left without. `relays`: what comes first may be a relay's word
+   * for whose it is.
+   */
   constructor(
     stream: Duplex,
     source: ConnectionSource,
     context: ServerContext<Identity>,
-    settled: () => void,
+    { place, relays = false }: { readonly place: StartupPlace; readonly relays?: boolean },
   ) {
     this.#context = context;
-    this.#tellSettled = settled;
-    this.remote = source.remote;
+    this.#place = place;
+    this.#remote = source.remote;
     this.local = source.local ?? { host: '', port: 0 };
     this.#keepalive = new Keepalive(context.limits);
     const { promise, resolve } = Promise.withResolvers<string>();
     this.closed = promise;
     this.#resolveClosed = resolve;
     const { options, limits, signers } = context;
+    const door = relays ? this.#relayDoor() : undefined;
     this.#link = new PacketLink(
       {
         stream,
@@ -79,11 +95,15 @@ export class ServerConnection<Identity> implements LinkHandler {
         version: options.version ?? 'Sallyport',
         rekeyBytes: limits.rekeyBytes,
         rekeyIntervalMs: limits.rekeyIntervalMs,
+        ...(door && { firstBytes: (bytes: Buffer) => door.take(bytes) }),
       },
       this,
     );
+    const connection = this;
     this.#auth = new UserAuth<Identity>(this.#link, {
-      remote: this.remote,
+      get remote() {
+        return connection.remote;
+      },
       local: this.local,
       maxTries: limits.maxAuthTries,
       accepts: (query) => options.accepts?.(query) ?? true,
@@ -92,6 +112,12 @@ export class ServerConnection<Identity> implements LinkHandler {
       refused: (refusal) => this.#refuse(refusal.kind, refusal.reason, refusal),
     });
     this.#graceTimer = setTimeout(() => this.#graceOver(), limits.loginGraceTimeMs);
+    if (place.onTrial) this.#trialTimer = setTimeout(() => this.#endTrial(), TRIAL_MS);
+  }
+
+  /** Of the person, once a relay has said who that is. Does not change after the first byte of the client. */
+  get remote(): Address {
+    return this.#remote;
   }
 
   get sessions(): number {
@@ -108,6 +134,48 @@ export class ServerConnection<Identity> implements LinkHandler {
 
   close(reason: string): void {
     this.#link.disconnect(DisconnectReason.byApplication, reason);
+  }
+
+  // ── whose it is ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  #relayDoor(): RelayDoor {
+    const { relayed } = this.#context.options;
+    return new RelayDoor({
+      judge: async (line) => (await relayed?.(line)) ?? { refuse: 'there are no relays here' },
+      relayed: (remote) => this.#link.alive && this.#moveTo(remote),
+      ordinary: () => {
+        if (this.#place.onTrial) this.#endTrial();
+        return this.#link.alive;
+      },
+      refuse: (reason) => {
+        if (!this.#link.alive) return;
+        this.#refuse('relay', reason);
+        this.#link.disconnect(DisconnectReason.hostNotAllowed, 'The relay is not believed.');
+      },
+      open: (bytes) => this.#link.open(bytes),
+    });
+  }
+
+  #moveTo(remote: Address): boolean {
+    const fields = { connection: this.id, relay: this.#remote, remote };
+    this.#remote = remote;
+    const refused = this.#place.move(remote.host);
+    if (refused === undefined) {
+      clearTimeout(this.#trialTimer);
+      this.#context.options.log?.debug(fields, 'a relay handed over a connection');
+      return true;
+    }
+    this.#turnAway(refused);
+    return false;
+  }
+
+  #endTrial(): void {
+    if (this.#link.alive) this.#turnAway('per-source-startups');
+  }
+
+  #turnAway(kind: keyof typeof REFUSED_AT_START): void {
+    this.#refuse(kind, REFUSED_AT_START[kind]);
+    this.#link.disconnect(DisconnectReason.tooManyConnections, 'Too many connections.');
   }
 
   // ── log-in ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -129,7 +197,8 @@ export class ServerConnection<Identity> implements LinkHandler {
     this.#settled = true;
     clearTimeout(this.#graceTimer);
     this.#graceTimer = undefined;
-    this.#tellSettled();
+    clearTimeout(this.#trialTimer);
+    this.#place.leave();
   }
 
   #accepted(identity: Identity, login: string): void {

@@ -4,19 +4,18 @@ import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Address } from './connection.ts';
 import { hostKeySigners } from './host-keys.ts';
-import { ServerConnection, type ServerContext } from './server-connection.ts';
+import { REFUSED_AT_START, ServerConnection, type ServerContext } from './server-connection.ts';
 import type {
   ConnectionSource,
   HostKey,
   Refusal,
-  RefusalKind,
   SshLimits,
   SshServer,
   SshServerOptions,
   SshServerStats,
 } from './ssh-server.ts';
 import { ready } from './ssh2-protocol.ts';
-import { Startups } from './startups.ts';
+import { type StartupPlace, Startups } from './startups.ts';
 
 export type * from './connection.ts';
 export type * from './session-channel.ts';
@@ -39,11 +38,6 @@ export const DEFAULT_LIMITS: SshLimits = {
 
 const TICK_MS = 1_000;
 const NOWHERE: Address = { host: '', port: 0 };
-const REFUSED = {
-  'max-connections': 'too many connections',
-  'max-startups': 'too many connections that have not logged in',
-  'per-source-startups': 'too many connections of one source that have not logged in',
-} satisfies Partial<Record<RefusalKind, string>>;
 
 function sourceOf(socket: Socket): ConnectionSource {
   return {
@@ -52,6 +46,8 @@ function sourceOf(socket: Socket): ConnectionSource {
   };
 }
 
+const isCounted = (kind: string): kind is keyof typeof REFUSED_AT_START => kind in REFUSED_AT_START;
+
 class RunningServer<Identity> implements SshServer {
   readonly listener: Server;
   readonly #context: ServerContext<Identity>;
@@ -59,11 +55,13 @@ class RunningServer<Identity> implements SshServer {
   readonly #connections = new Set<ServerConnection<Identity>>();
   readonly #ticker: NodeJS.Timeout;
   #accepted = 0;
+  readonly #relays: boolean;
   readonly #refusals = { 'max-connections': 0, 'max-startups': 0, 'per-source-startups': 0 };
   #emptied: (() => void) | undefined;
 
   constructor(options: SshServerOptions<Identity>) {
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.#relays = options.relayed !== undefined;
     this.#startups = new Startups(limits.maxStartups, limits.perSourceStartups);
     this.#context = {
       options,
@@ -72,7 +70,7 @@ class RunningServer<Identity> implements SshServer {
       refused: (refusal) => this.#tell(refusal),
       gone: (connection) => this.#gone(connection),
     };
-    this.listener = createServer((socket) => this.handle(socket, sourceOf(socket)));
+    this.listener = createServer((socket) => this.#take(socket, sourceOf(socket), this.#relays));
     this.#ticker = setInterval(() => this.#tick(), TICK_MS).unref();
   }
 
@@ -128,6 +126,7 @@ class RunningServer<Identity> implements SshServer {
   }
 
   #tell(refusal: Refusal): void {
+    if (isCounted(refusal.kind)) this.#refusals[refusal.kind]++;
     try {
       this.#context.options.onRefused?.(refusal);
     } catch (error) {
@@ -136,23 +135,26 @@ class RunningServer<Identity> implements SshServer {
   }
 
   handle(stream: Duplex, source: ConnectionSource): void {
+    this.#take(stream, source, false);
+  }
+
+  #take(stream: Duplex, source: ConnectionSource, relays: boolean): void {
     this.#accepted++;
-    const admission = this.#admit(source);
-    if (typeof admission === 'function') {
-      this.#connections.add(new ServerConnection(stream, source, this.#context, admission));
+    const place = this.#admit(source, relays);
+    if (typeof place !== 'string') {
+      this.#connections.add(new ServerConnection(stream, source, this.#context, { place, relays }));
       return;
     }
-    this.#refusals[admission]++;
     const { remote, local = NOWHERE } = source;
-    this.#tell({ kind: admission, reason: REFUSED[admission], remote, local });
+    this.#tell({ kind: place, reason: REFUSED_AT_START[place], remote, local });
     stream.on('error', () => {});
     stream.destroy();
   }
 
-  /** Why not; or what to call once it has logged in or left. */
-  #admit(source: ConnectionSource): keyof typeof REFUSED | (() => void) {
+  /** Why not; or the place it has until it has logged in or left. */
+  #admit(source: ConnectionSource, relays: boolean): keyof typeof REFUSED_AT_START | StartupPlace {
     if (this.#connections.size >= this.#context.limits.maxConnections) return 'max-connections';
-    return this.#startups.enter(source.remote.host);
+    return this.#startups.enter(source.remote.host, { relays });
   }
 
   #gone(connection: ServerConnection<Identity>): void {

@@ -87,6 +87,7 @@ export type RefusalKind =
   | 'bad-signature' // somebody showed a key or certificate whose private key they could not use
   | 'denied' // `authenticate` said no
   | 'no-credentials' // left without ever offering a key
+  | 'relay' // a relay's word for whose connection it is, that does not hold
   | 'protocol'; // broke the protocol before being authenticated
 
 export interface Refusal {
@@ -100,6 +101,9 @@ export interface Refusal {
   readonly algorithm?: string;
   readonly blob?: Buffer;
 }
+
+/** Whose connection it is; or why the relay is not believed (for logs and audit). */
+export type RelayVerdict = { readonly remote: Address } | { readonly refuse: string };
 
 export interface TransportLog {
   debug(fields: Record<string, unknown>, message: string): void;
@@ -180,6 +184,12 @@ export interface SshServerOptions<Identity> {
   authenticate(attempt: AuthAttempt): Promise<AuthDecision<Identity>>;
   /** Runs once a client is authenticated. A throw closes that connection. */
   onConnection(connection: SshConnection<Identity>): ConnectionHandler;
+  /**
+   * Judges the line by which a relay says whose connection it hands over (relay-line.ts): from then on that is its
+   * `remote`, and its source for the limits. Asked of connections accepted here, not of those that come by `handle`
+   * with a source of their own. Absent: such a line breaks the protocol. A rejection refuses.
+   */
+  relayed?(line: string): Promise<RelayVerdict>;
   onRefused?(refusal: Refusal): void;
   readonly log?: TransportLog;
 }

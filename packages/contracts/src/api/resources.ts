@@ -156,6 +156,8 @@ export const nodeDocument = z.strictObject({
     labels,
     version: z.string(),
     enhanced_recording: z.boolean().optional(),
+    /** Believes a proxy's signed line about whose connection it hands over. Others are sent none. */
+    takes_relay_line: z.boolean().optional(),
   }),
 });
 

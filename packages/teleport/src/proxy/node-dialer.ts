@@ -3,36 +3,72 @@ import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { NodeDocument } from '@sallyport/contracts/api/resources.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
+import { readPrivateKey } from '../ca/openssh-private-key.ts';
+import { KeySigner } from '../ca/signature.ts';
 import { parseAddress } from '../config/address.ts';
 import type { Address } from '../config/config.ts';
+import { relayLine } from '../membership/relay-line.ts';
+import type { HostKey } from '../ssh-transport/ssh-server.ts';
 import type { Agents } from './agents.ts';
+import type { ProxyIdentity } from './proxy.ts';
+
+export interface NodeDialerOptions {
+  readonly agents: Agents;
+  /** Signs, for nodes dialled by address, whose the connection is; through a tunnel the channel says it. */
+  readonly identity: Pick<ProxyIdentity, 'hostKeys'>;
+  readonly timeoutMs: number;
+  readonly now: () => Date;
+}
 
 export class NodeDialer {
-  readonly #agents: Agents;
-  readonly #timeoutMs: number;
+  readonly #options: NodeDialerOptions;
+  #signer: { readonly of: HostKey['privateKey']; readonly signer: KeySigner } | undefined;
 
-  constructor(agents: Agents, timeoutMs: number) {
-    this.#agents = agents;
-    this.#timeoutMs = timeoutMs;
+  constructor(options: NodeDialerOptions) {
+    this.#options = options;
   }
 
   /** `remote`: of the person's machine. Rejects with an AppError whose message may be shown to the person. */
   dial(node: NodeDocument, remote: Address): Promise<Duplex> {
     const { metadata, spec } = node;
     const address = spec.addr === undefined ? undefined : parseAddress(spec.addr, 0);
-    if (spec.tunnel || address === undefined) {
-      return withTimeout(
-        this.#openTunnel(metadata.name, spec.hostname, remote),
-        this.#timeoutMs,
-        spec.hostname,
-      );
+    const { timeoutMs } = this.#options;
+    if (spec.tunnel || address === undefined)
+      return withTimeout(this.#openTunnel(metadata.name, spec.hostname, remote), timeoutMs, spec.hostname);
+    return this.#connect(node, address, remote);
+  }
+
+  async #connect({ metadata, spec }: NodeDocument, address: Address, remote: Address): Promise<Duplex> {
+    const socket = await dialTcp(address, spec.hostname, this.#options.timeoutMs);
+    // Any other server would take the line for the beginning of a broken client.
+    if (spec.takes_relay_line !== true) return socket;
+    try {
+      const line = await this.#line(metadata.name, remote);
+      if (line !== undefined) socket.write(line);
+      return socket;
+    } catch (error) {
+      socket.destroy();
+      throw error;
     }
-    return dialTcp(address, spec.hostname, this.#timeoutMs);
+  }
+
+  async #line(node: string, remote: Address): Promise<string | undefined> {
+    const { identity, now } = this.#options;
+    const key = identity.hostKeys.find(({ certificate }) => certificate !== undefined);
+    if (key?.certificate === undefined) return undefined;
+    // Read once: a renewal brings another certificate for the same key.
+    if (this.#signer?.of !== key.privateKey)
+      this.#signer = {
+        of: key.privateKey,
+        signer: new KeySigner(readPrivateKey(key.privateKey.toString())),
+      };
+    const { signer } = this.#signer;
+    return relayLine({ signer, certificate: key.certificate, node, remote, now: now() });
   }
 
   async #openTunnel(hostUuid: string, hostname: string, remote: Address): Promise<Duplex> {
     try {
-      return await this.#agents.open(hostUuid, { remote });
+      return await this.#options.agents.open(hostUuid, { remote });
     } catch (error) {
       throw unreachable(hostname, AppError.from(error).message, error);
     }

@@ -123,7 +123,7 @@ test('200 people at once through one relay are not taken for one source; each of
   const crowd = Array.from({ length: 200 }, (_, n) => person(n));
   await until('all to be greeted', () => crowd.every(greeted));
   assert.equal(server.server.stats.unauthenticated, 200);
-  assert.deepEqual(server.refusals, []);
+  assert.equal(server.refusals.length, 0);
   const greedy = Array.from({ length: 70 }, () => person(250));
   await until('the share of one', () => server.refusals.length === 70 - 64);
   for (const { kind, remote } of server.refusals)

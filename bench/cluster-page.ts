@@ -93,9 +93,10 @@ export function clusterSection({ machine, commands, sessions }: ClusterResults):
   return `${heading}
 
 Machine: ${machine}. A node of one host that records commands, files and connections, against OpenSSH's sshd in the same
-run: same client (OpenSSH's), same host key and host certificate, same user certificate, same PAM service (\`sshd\`),
+run: same client (OpenSSH's), same host key and host certificate, same user certificate, same account (its shell
+is /bin/sh), same PAM service (\`sshd\`),
 curve25519-sha256 and aes128-gcm with both. ${rounds} rounds of Sallyport, sshd, sshd, Sallyport, every second round the
-other way round; five sessions a block for P8, 48 for P9. P10 is the growth of every process that serves sessions
+other way round; five sessions a block for P8, 64 for P9. P10 is the growth of every process that serves sessions
 (daemon, recorder, launchers; sshd's processes) with ${atOnce} of them live; what runs in the session is left out.
 ${failed === 0 ? 'No session failed.' : `${failed} sessions failed.`}
 

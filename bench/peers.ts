@@ -1,17 +1,21 @@
 /**
  * The two servers that are compared: a node of ours, everything recorded, and OpenSSH's sshd with the node's own host
  * key and certificate, trusting the same user authority. The client's command line differs in the port alone.
- * Both authorise by the same certificate and run the same PAM service.
+ * Both authorise by the same certificate, run the same PAM service and log in to the same account, made for the run: what
+ * the start-up files of somebody's shell do is not to be measured.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import process from 'node:process';
 import { recordersOf } from '../e2e/host-remains.ts';
 import { freePort, OneHost, until } from '../e2e/one-host.ts';
 
 export type Peer = 'sallyport' | 'sshd';
 export const peers: readonly Peer[] = ['sallyport', 'sshd'];
+
+const login = `sp-bench-${process.pid}`;
 
 const role = `kind: role
 version: v6
@@ -19,7 +23,7 @@ metadata:
   name: bench
 spec:
   allow:
-    logins: [root]
+    logins: [${login}]
     node_labels: { "*": "*" }
   options:
     enhanced_recording: [command, disk, network]
@@ -42,16 +46,18 @@ export class Peers {
   }
 
   static async start(): Promise<Peers> {
+    execFileSync('useradd', ['--create-home', '--shell', '/bin/sh', login], { stdio: 'ignore' });
+    process.once('exit', removeLogin);
     const node = await OneHost.start({ sshService: '  pam: {enabled: true, service_name: sshd}' });
     try {
       const rolePath = join(node.folder, 'bench-role.yaml');
       writeFileSync(rolePath, role);
       const created = await node.tctl('create', '-f', rolePath);
       if (created.status !== 0) throw new Error(`tctl create: ${created.stderr}`);
-      await node.identity('bench', ['root'], ['bench']);
+      await node.identity('bench', [login], ['bench']);
       const port = await freePort();
       const sshd = await startSshd(node, port);
-      const args = await node.sshArgs('bench');
+      const args = await node.sshArgs('bench', login);
       return new Peers(node, sshd, port, args);
     } catch (error) {
       await node.stop();
@@ -77,6 +83,10 @@ export class Peers {
     this.#sshd.kill();
     await this.node.stop();
   }
+}
+
+function removeLogin(): void {
+  execFileSync('userdel', ['--force', '--remove', login], { stdio: 'ignore' });
 }
 
 async function startSshd(node: OneHost, port: number): Promise<ChildProcess> {

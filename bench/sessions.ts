@@ -28,7 +28,7 @@ export interface SessionFigures {
 const abba: readonly Peer[] = ['sallyport', 'sshd', 'sshd', 'sallyport'];
 const singles = 5;
 const crowd = 16;
-const crowdSessions = 48;
+const crowdSessions = 64;
 const idle = 50;
 
 const empty = <T>(value: () => T): Record<Peer, T> => ({ sallyport: value(), sshd: value() });

@@ -172,6 +172,9 @@ describe('a cluster on six hosts', { timeout: 400_000 }, () => {
       return ends.length === 2 && ends;
     });
     assert.ok(ended.every((event) => event['enhanced_recording'] === true));
+    // One is dialled by the proxy, the other keeps a tunnel to it: neither takes the person for the proxy.
+    for (const event of ended)
+      assert.equal(String(event['addr.remote']).replace(/:\d+$/, ''), cluster.desk.address);
     const commands = (await cluster.events()).filter(
       ({ event, path }) => event === 'session.command' && path === '/bin/echo',
     );

@@ -9,6 +9,7 @@ import {
   type ConnectionSource,
   type HostKey,
   type Refusal,
+  type RelayVerdict,
   type SshLimits,
   type SshServer,
   startSshServer,
@@ -30,6 +31,8 @@ export interface SshNodeOptions extends ConnectionHost {
   readonly limits?: Partial<SshLimits>;
   /** Verifies the certificate and asks the access decision. Whoever calls it has proven its private key. */
   readonly admit: (attempt: AuthAttempt) => Promise<Verdict<Visitor>>;
+  /** Whose connection a proxy hands over, by its word (relay-line.ts). Absent: no such word is known. */
+  readonly relayed?: ((line: string) => Promise<RelayVerdict>) | undefined;
 }
 
 export interface SshNode {
@@ -73,6 +76,7 @@ export async function startSshNode(options: SshNodeOptions): Promise<SshNode> {
       void connection.closed.then(() => live.delete(user));
       return user.handler;
     },
+    ...(options.relayed === undefined ? {} : { relayed: options.relayed }),
     onRefused: (refusal) => refused(options, refusal),
     log: host.log,
   });
@@ -100,6 +104,10 @@ async function authenticate(options: SshNodeOptions, attempt: AuthAttempt): Prom
 /** Only log-ins are audited: a port scanner that never names anybody is the service log's business. */
 const audited = new Set<Refusal['kind']>(['denied', 'bad-signature', 'max-auth-tries', 'no-credentials']);
 
+/** Somebody posed as a proxy, or a proxy's clock is wrong: nobody stumbles into that. */
+const isAudited = ({ kind, login }: Refusal) =>
+  kind === 'relay' || (audited.has(kind) && login !== undefined);
+
 function refused(options: SshNodeOptions, refusal: Refusal): void {
   const { host, stamp } = options;
   const remote = addressText(refusal.remote);
@@ -107,11 +115,11 @@ function refused(options: SshNodeOptions, refusal: Refusal): void {
     { kind: refusal.kind, remote, login: refusal.login, reason: refusal.reason },
     'a log-in was refused',
   );
-  if (!audited.has(refusal.kind) || refusal.login === undefined) return;
+  if (!isAudited(refusal)) return;
   void host.emitLate(stamp, {
     event: 'auth',
     code: 'T3007W',
-    login: refusal.login,
+    ...(refusal.login === undefined ? {} : { login: refusal.login }),
     ...serverBlock(host.node),
     ...connectionBlock(addressText(refusal.local), remote),
     success: false,

@@ -5,6 +5,7 @@ import type { NodeDocument } from '@sallyport/contracts/api/resources.ts';
 import { launcherBinary } from '@sallyport/kernel/binaries.ts';
 import { formatAddress } from '../../config/address.ts';
 import type { Config } from '../../config/config.ts';
+import { RelayJudge } from '../../membership/relay-line.ts';
 import { launch } from '../../ssh/launch.ts';
 import { recoverSessions } from '../../ssh/recovery.ts';
 import type { NodeFacts } from '../../ssh/session-facts.ts';
@@ -77,6 +78,7 @@ export async function openNodeSide(options: NodeSideOptions): Promise<NodeSide> 
       node: () => ({ labels: labelsOf(options), hostUuid: member.hostUuid, hostname: config.nodename }),
       now: () => new Date(),
     });
+    const relays = new RelayJudge({ cluster: known, hostUuid: member.hostUuid, now: () => new Date() });
     await hearOfCluster(options);
     const ssh = await startSshNode({
       ...(tunnelled(options) ? {} : { listen: config.ssh.listenAddr }),
@@ -87,6 +89,7 @@ export async function openNodeSide(options: NodeSideOptions): Promise<NodeSide> 
       stamp: cluster.stamp,
       recordingMode: config.auth.sessionRecording,
       admit: (attempt) => admission.admit(attempt),
+      relayed: async (line) => relays.judge(line),
       policy: {
         portForwarding: config.ssh.portForwarding,
         clientIdleTimeoutMs: config.auth.clientIdleTimeoutMs,
@@ -165,6 +168,7 @@ function nodeDocument(options: NodeSideOptions, ssh: SshNode): NodeDocument {
       labels: labelsOf(options),
       version,
       enhanced_recording: config.ssh.enhancedRecording.enabled,
+      takes_relay_line: true,
     },
   };
 }

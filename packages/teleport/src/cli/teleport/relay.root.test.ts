@@ -47,11 +47,12 @@ async function startRelay(ca: Signer) {
   });
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const address = server.address();
-  node.listensOn(typeof address === 'object' && address ? address.port : 0, 0);
+  node.listensOn(typeof address === 'object' && address ? address.port : 0);
   return server;
 }
 
-const authority = async () => (await openAuthorities(loadConfig(node.yaml()).config)).active('host').ssh;
+const authority = async () =>
+  (await openAuthorities(loadConfig(node.yaml()).config, false)).active('host').ssh;
 
 test('the events of a session through a proxy name the person’s address', {
   skip,

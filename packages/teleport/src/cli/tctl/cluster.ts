@@ -19,8 +19,8 @@ export interface ClusterSession {
   readonly client: AuthClient;
   /** On the auth host: its configuration. */
   readonly config: Config | undefined;
-  /** host:port other hosts reach the auth service by, where that is known. */
-  readonly authAddress: string | undefined;
+  /** How other hosts reach the cluster from here: the auth service itself, or the proxy of the log-in. */
+  readonly upstream: { readonly kind: 'auth' | 'proxy'; readonly address: string };
 }
 
 /** Connects, does the work, and lets go whatever happened. */
@@ -31,7 +31,7 @@ export async function withCluster<T>(
   const { config } = await loadConfigFile(configPath);
   const onAuthHost = config.auth.enabled && (configPath !== undefined || hasCluster(config));
   if (!onAuthHost) return withProfile(configPath, config, work);
-  const local = { config, authAddress: authAddress(config) };
+  const local = { config, upstream: { kind: 'auth', address: authAddress(config) } } as const;
   const socket = authSocketPath(config.dataDir);
   if (!existsSync(socket)) return offline(config, (client) => work({ ...local, client }));
   const transport = socketTransport(socket);
@@ -116,9 +116,11 @@ async function withProfile<T>(
     );
   }
   const { authClient } = await import('../tsh/auth-client.ts');
-  const auth = await authClient(await requireProfile());
+  const profile = await requireProfile();
+  const auth = await authClient(profile);
+  const upstream = { kind: 'proxy', address: profile.web_proxy_addr } as const;
   try {
-    return await work({ client: auth.client, config: undefined, authAddress: undefined });
+    return await work({ client: auth.client, config: undefined, upstream });
   } finally {
     auth.close();
   }

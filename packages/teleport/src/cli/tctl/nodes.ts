@@ -1,5 +1,4 @@
 // `tctl nodes …` and `tctl tokens …`: hosts and what lets them in.
-import { hostname } from 'node:os';
 import type { HostRole } from '@sallyport/contracts/api/route.ts';
 import { hostRoles } from '@sallyport/contracts/api/route.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
@@ -8,6 +7,8 @@ import { print, printJson, table } from '../output.ts';
 import { type ClusterSession, withCluster } from './cluster.ts';
 import { oneFormatOf } from './format.ts';
 import { ttlOf } from './users.ts';
+
+const shortestToken = 8;
 
 export interface NewToken {
   readonly roles: readonly string[];
@@ -24,24 +25,46 @@ export async function addNode(config: string | undefined, flags: NewToken): Prom
   await withCluster(config, async (cluster) => {
     const { token, expires, ca_pins } = await createToken(cluster, flags);
     if (format === 'json') return printJson([token]);
-    const roles = rolesOf(flags.roles).join(',');
-    const pins = ca_pins.map((pin) => `   --ca-pin=${pin} \\\n`).join('');
-    print(`The invite token: ${token}
-This token will expire in ${lifeUntil(expires)}.
-
-Run this on the new node to join the cluster:
-
-> teleport start \\
-   --roles=${roles} \\
-   --token=${token} \\
-${pins}   --auth-server=${cluster.authAddress ?? `${hostname()}:3025`}
-
+    const { kind, address } = cluster.upstream;
+    const life = lifeUntil(expires);
+    print(`The invite token: ${token}\nThis token will expire in ${life}.\n`);
+    print(
+      kind === 'auth'
+        ? commandToJoin(rolesOf(flags.roles), token, ca_pins, address)
+        : fileToJoin(rolesOf(flags.roles), token, ca_pins, address),
+    );
+    const elsewhere =
+      'teleport.proxy_server in its configuration to a proxy: the node then needs no open port';
+    print(`
 Please note:
 
-  - This invitation token will expire in ${lifeUntil(expires)}
-  - ${cluster.authAddress ?? 'The auth service (port 3025)'} must be reachable from the new node; where it is not, set
-    teleport.proxy_server in its configuration to a proxy's web address instead: the node then needs no open port`);
+  - This invitation token will expire in ${life}
+  - ${address} must be reachable from the new node${kind === 'auth' ? `; where it is not, set\n    ${elsewhere}` : ''}`);
   });
+}
+
+function commandToJoin(roles: readonly HostRole[], token: string, pins: readonly string[], auth: string) {
+  return `Run this on the new node to join the cluster:
+
+> teleport start \\
+   --roles=${roles.join(',')} \\
+   --token=${token} \\
+${pins.map((pin) => `   --ca-pin=${pin} \\\n`).join('')}   --auth-server=${auth}`;
+}
+
+/** Through a proxy: there is no flag for that one. */
+function fileToJoin(roles: readonly HostRole[], token: string, pins: readonly string[], proxy: string) {
+  const enabled = (role: HostRole) => `{enabled: ${roles.includes(role)}}`;
+  return `Put this into /etc/teleport.yaml on the new node, then run \`teleport start\` there:
+
+version: v3
+teleport:
+  proxy_server: ${proxy}
+  join_params: {method: token, token_name: ${JSON.stringify(token)}}
+  ca_pin: [${pins.map((pin) => `"${pin}"`).join(', ')}]
+auth_service: {enabled: false}
+proxy_service: ${enabled('proxy')}
+ssh_service: ${enabled('node')}`;
 }
 
 /** `tctl tokens add` */
@@ -59,7 +82,7 @@ function createToken({ client }: ClusterSession, flags: NewToken) {
     body: {
       roles: rolesOf(flags.roles),
       ttl_ms: ttlOf(flags.ttl),
-      value: flags.value,
+      value: checkedValue(flags.value),
       labels: flags.labels === undefined ? undefined : labelsOf(flags.labels),
       uses: flags.uses,
     },
@@ -128,6 +151,17 @@ function rolesOf(words: readonly string[]): HostRole[] {
       hint: `The services are ${hostRoles.join(', ')}.`,
     });
   });
+}
+
+/** Said here in the words of the flag; the service refuses it too. */
+function checkedValue(value: string | undefined): string | undefined {
+  if (value === undefined || value.length >= shortestToken) return value;
+  throw new AppError(
+    'bad_input',
+    'cli.short_token',
+    `A token has at least ${shortestToken} characters: whoever guesses one joins the cluster.`,
+    { hint: 'Leave the value out for a random one.' },
+  );
 }
 
 /** `env=prod,team=web` */

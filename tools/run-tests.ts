@@ -73,13 +73,15 @@ const justified = (reason: string) => excuses.some(([words, lacks]) => lacks && 
 function describeError(error: unknown): string {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   if (!(cause instanceof Error)) return String(cause);
-  return (cause.stack ?? cause.message)
-    .split('\n')
-    .filter((line) => !line.includes('node:internal'))
-    // A command line or a diff can be of any length; what is wrong stands at its beginning.
-    .slice(0, 60)
-    .map((line) => (line.length > 500 ? `${line.slice(0, 500)}… (${line.length} characters)` : line))
-    .join('\n      ');
+  return (
+    (cause.stack ?? cause.message)
+      .split('\n')
+      .filter((line) => !line.includes('node:internal'))
+      // A command line or a diff can be of any length; what is wrong stands at its beginning.
+      .slice(0, 60)
+      .map((line) => (line.length > 500 ? `${line.slice(0, 500)}… (${line.length} characters)` : line))
+      .join('\n      ')
+  );
 }
 
 async function runGroup(name: string, group: Group, tally: Tally): Promise<void> {
@@ -90,7 +92,13 @@ async function runGroup(name: string, group: Group, tally: Tally): Promise<void>
     return;
   }
   console.log(`== ${name}: ${files.length} files`);
-  const stream = run({ files: files.sort(), concurrency: group.concurrency, timeout: group.timeoutMs });
+  const stream = run({
+    files: files.sort(),
+    concurrency: group.concurrency,
+    timeout: group.timeoutMs,
+    // A failed test may leave a socket open; the whole run need not wait for it.
+    forceExit: true,
+  });
   const seen = { passed: 0, failed: 0 };
   const output = new Map<string, string[]>();
   // A suite is a heading, not a test; a file is a test only when it fails as a whole.

@@ -130,8 +130,8 @@ function clusterNames({ hostUuid, nodename, roles }: HostRecord, cluster: string
 
 /**
  * The names a host wants to be dialled by. Refused are those by which it could be taken for somebody else: another
- * host's uuid, the cluster's name, and the addresses of proxies unless it is one. Two nodes of one name are
- * allowed: they are told apart by uuid.
+ * host's uuid, the cluster's name unless it is auth, and the addresses of proxies unless it is one. Two nodes of one
+ * name are allowed: they are told apart by uuid.
  */
 export async function refuseForeignNames(
   parts: Parts,
@@ -144,8 +144,10 @@ export async function refuseForeignNames(
   for (const name of names) {
     const [label = ''] = name.toLowerCase().split('.');
     const common = name.toLowerCase() === `proxy.${clusterName}`.toLowerCase() && !roles.includes('proxy');
+    // A cluster without a name of its own is named after its auth host: there the two are one.
+    const cluster = name === clusterName && !roles.includes('auth');
     const otherUuid = uuidForm.test(label) && label !== hostUuid.toLowerCase();
-    if (otherUuid || common || name === clusterName || taken.has(name.toLowerCase())) {
+    if (otherUuid || common || cluster || taken.has(name.toLowerCase())) {
       throw new AppError(
         'denied',
         'join.foreign_name',

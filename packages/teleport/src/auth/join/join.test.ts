@@ -186,6 +186,12 @@ test('a node cannot take the address of a proxy, another proxy can share it', as
   await joinHost(cluster, second);
 });
 
+test('a cluster may bear the name of its auth host, and of no other', async (t) => {
+  const cluster = await openCluster(t);
+  await cluster.service.enrolLocalHost(newHost('test', ['auth', 'node']).local);
+  await assert.rejects(joinHost(cluster, newHost('test')), { code: 'join.foreign_name' });
+});
+
 test('the name that means any proxy is on the certificates of proxies only', async (t) => {
   const cluster = await openCluster(t);
   const principalsOf = async (host: TestHost) => {

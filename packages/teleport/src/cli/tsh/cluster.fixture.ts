@@ -34,6 +34,12 @@ export interface Person {
   readonly secret: string;
 }
 
+export interface PersonOptions {
+  readonly logins?: string;
+  readonly roles?: string;
+  readonly app?: boolean;
+}
+
 export interface ClusterOptions {
   readonly name?: string;
   /** Of `authentication:`. */
@@ -172,19 +178,20 @@ ssh_service:
   }
 
   /** A new user and the link to sign up with. */
-  async invite(name: string, logins: string, roles = 'access'): Promise<string> {
+  async invite(name: string, logins = 'root', roles = 'access'): Promise<string> {
     const added = await this.tctl('users', 'add', name, `--logins=${logins}`, `--roles=${roles}`);
     const url = /https:\/\/\S+/.exec(added)?.[0];
     if (url === undefined) throw new Error(added);
     return url;
   }
 
-  /** Signs up as a person would: the page's form, posted. */
-  async person(name: string, logins = 'root', roles = 'access'): Promise<Person> {
+  /** Signs up as a person would: the page's form, posted. `app`: with a second factor, where there is a choice. */
+  async person(name: string, options: PersonOptions = {}): Promise<Person> {
+    const { logins = 'root', roles = 'access', app = true } = options;
     const url = await this.invite(name, logins, roles);
     const curl = (...args: string[]) => run('curl', ['-sk', '--max-time', '20', ...args, url]);
     const page = (await curl()).stdout;
-    const secret = /id="secret">([A-Z2-7]+)</.exec(page)?.[1] ?? '';
+    const secret = app ? (/id="secret">([A-Z2-7]+)</.exec(page)?.[1] ?? '') : '';
     const password = `correct horse ${name}`;
     const person = { name, password, secret };
     this.#people.set(name, person);
@@ -220,7 +227,7 @@ ssh_service:
 
   async answers(name: string): Promise<string> {
     const { password, secret } = this.#person(name);
-    return secret === '' ? `${password}\n` : `${password}\n${await this.code(name)}\n`;
+    return secret === '' ? `${password}\n\n` : `${password}\n${await this.code(name)}\n`;
   }
 
   async logIn(name: string, ...flags: string[]): Promise<Ran> {
@@ -237,6 +244,7 @@ ssh_service:
     return {
       PATH: process.env['PATH'],
       TERM: 'xterm',
+      NO_COLOR: '1',
       HOME: join(this.folder, 'home', name),
       TELEPORT_HOME: this.home(name),
       // Nothing opens a browser.

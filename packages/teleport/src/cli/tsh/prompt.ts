@@ -37,8 +37,12 @@ function openTerminal(): Terminal | undefined {
 }
 
 async function readPiped(question: string): Promise<string> {
-  piped ??= createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+  const { stdin } = process;
+  piped ??= createInterface({ input: stdin })[Symbol.asyncIterator]();
+  stdin.ref?.();
   const { value, done } = await piped.next();
+  // Whoever keeps the pipe open after the last answer must not keep us. A file has no such thing, and ends.
+  stdin.unref?.();
   if (done !== true) return value;
   throw new AppError(
     'bad_input',
@@ -58,7 +62,7 @@ function askOn({ input, output }: Terminal, question: string, hidden: boolean): 
   let text = '';
   const finish = (action: () => void) => {
     input.setRawMode(false);
-    output.write('\r\n');
+    output.write('\n');
     action();
   };
   const interrupted = () => new AppError('bad_input', 'tsh.interrupted', 'Interrupted.');

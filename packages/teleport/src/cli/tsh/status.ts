@@ -1,5 +1,5 @@
 // `tsh status`, `tsh logout`: the profile, shown and removed.
-import { AppError } from '@sallyport/contracts/errors.ts';
+import { AppError, exitCodes } from '@sallyport/contracts/errors.ts';
 import { formatDuration } from '../../config/duration.ts';
 import { print, printJson, styled, visible } from '../output.ts';
 import { removeFromAgent } from './agent.ts';
@@ -10,8 +10,10 @@ export async function statusAction(flags: {
   readonly format: string;
 }): Promise<void> {
   const profile = await readProfile(flags.proxy);
-  if (profile === undefined) await requireProfile(flags.proxy);
-  else printStatus(profile, flags.format);
+  if (profile === undefined) return void (await requireProfile(flags.proxy));
+  printStatus(profile, flags.format);
+  // Shown all the same: a script learns from the status that it must log in again.
+  if (Date.parse(profile.valid_until) <= Date.now()) process.exitCode = exitCodes.denied;
 }
 
 export function printStatus(profile: Profile, format: string): void {

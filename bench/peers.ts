@@ -1,23 +1,20 @@
 /**
  * The two servers that are compared: a node of ours, everything recorded, and OpenSSH's sshd with the node's own host
  * key and certificate, trusting the same user authority. The client's command line differs in the port alone.
- * Both authorise by the same certificate, run the same PAM service and log in to the same account, made for the run: what
- * the start-up files of somebody's shell do is not to be measured.
+ * Both authorise by the same certificate, run the same PAM service and log in to the same account.
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import process from 'node:process';
 import { recordersOf } from '../e2e/host-remains.ts';
 import { freePort, OneHost, until } from '../e2e/one-host.ts';
+import { temporaryLogin } from './login.ts';
 
 export type Peer = 'sallyport' | 'sshd';
 export const peers: readonly Peer[] = ['sallyport', 'sshd'];
 
-const login = `sp-bench-${process.pid}`;
-
-const role = `kind: role
+const roleOf = (login: string) => `kind: role
 version: v6
 metadata:
   name: bench
@@ -46,12 +43,11 @@ export class Peers {
   }
 
   static async start(): Promise<Peers> {
-    execFileSync('useradd', ['--create-home', '--shell', '/bin/sh', login], { stdio: 'ignore' });
-    process.once('exit', removeLogin);
+    const login = temporaryLogin('sp-bench');
     const node = await OneHost.start({ sshService: '  pam: {enabled: true, service_name: sshd}' });
     try {
       const rolePath = join(node.folder, 'bench-role.yaml');
-      writeFileSync(rolePath, role);
+      writeFileSync(rolePath, roleOf(login));
       const created = await node.tctl('create', '-f', rolePath);
       if (created.status !== 0) throw new Error(`tctl create: ${created.stderr}`);
       await node.identity('bench', [login], ['bench']);
@@ -79,14 +75,20 @@ export class Peers {
     return [...descendants(this.node.daemonPid, /^(node|launcher|MainThread)/), ...recorders];
   }
 
+  /** CPU time so far, ms, of everything that served the peer's sessions, those that ended included. */
+  async cpuMs(peer: Peer): Promise<number> {
+    if (peer === 'sshd') return cpuMs(this.#sshd.pid ?? 0);
+    const recorders = await recordersOf(this.node.dataDir);
+    return [this.node.daemonPid, ...recorders.map(({ pid }) => pid)].reduce(
+      (sum, pid) => sum + cpuMs(pid),
+      0,
+    );
+  }
+
   async stop(): Promise<void> {
     this.#sshd.kill();
     await this.node.stop();
   }
-}
-
-function removeLogin(): void {
-  execFileSync('userdel', ['--force', '--remove', login], { stdio: 'ignore' });
 }
 
 async function startSshd(node: OneHost, port: number): Promise<ChildProcess> {
@@ -129,6 +131,16 @@ function accepts(port: number): Promise<boolean> {
     socket.once('connect', () => done(true)).once('error', () => done(false));
     socket.once('connect', () => socket.destroy());
   });
+}
+
+/** proc(5): utime, stime, and both of the children it has waited for, in ticks of 10 ms. */
+export function cpuMs(pid: number, which: 'all' | 'children' = 'all'): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const times = stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .split(' ')
+    .slice(which === 'all' ? 11 : 13, 15);
+  return times.reduce((sum, ticks) => sum + Number(ticks) * 10, 0);
 }
 
 /** The process and those it started, by the name the kernel has for them; what sessions run is left out. */

@@ -5,8 +5,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import process from 'node:process';
 import { run, until } from '../e2e/one-host.ts';
-import { type Peer, Peers, peers, proportionalSize } from './peers.ts';
+import { cpuMs, type Peer, Peers, peers, proportionalSize } from './peers.ts';
 
 export interface SessionFigures {
   readonly rounds: number;
@@ -19,8 +20,10 @@ export interface SessionFigures {
   /** P10: bytes a live session adds, with `atOnce` of them. */
   readonly memory: Record<Peer, number>;
   readonly atOnce: number;
-  /** CPU time of server and client together, ms a session. */
-  readonly cpu: Record<Peer, number>;
+  /** CPU time of the server, ms a session: what runs in it, and what is written after its end, included. */
+  readonly serverCpu: Record<Peer, number>;
+  /** Of the client, which runs on the same CPUs. */
+  readonly clientCpu: Record<Peer, number>;
   /** Sessions that ended with a status of their own instead of 0. */
   readonly failed: number;
 }
@@ -38,7 +41,8 @@ const other = (peer: Peer): Peer => (peer === 'sshd' ? 'sallyport' : 'sshd');
 export async function measureSessions(rounds: number): Promise<SessionFigures> {
   const servers = await Peers.start();
   try {
-    const figures = { single: empty(list), rate: empty(list), crowded: empty(list), cpu: empty(() => 0) };
+    const figures = { single: empty(list), rate: empty(list), crowded: empty(list) };
+    const [serverCpu, clientCpu] = [empty(() => 0), empty(() => 0)];
     let failed = 0;
     let sessions = 0;
     const one = async (peer: Peer) => {
@@ -58,17 +62,20 @@ export async function measureSessions(rounds: number): Promise<SessionFigures> {
     }
     for (let round = 1; round <= Math.ceil(rounds / 3); round++) {
       for (const peer of turned(round)) {
-        const [from, cpu] = [performance.now(), busyMs()];
+        const before = [await servers.cpuMs(peer), cpuMs(process.pid, 'children')] as const;
+        const from = performance.now();
         figures.crowded[peer].push(...(await crowdOf(() => one(peer))));
         figures.rate[peer].push((crowdSessions / (performance.now() - from)) * 1000);
         // What a server does afterwards counts too: here the rest of the recording.
         await ended(servers, sessions);
-        figures.cpu[peer] += (busyMs() - cpu) / crowdSessions;
+        serverCpu[peer] += ((await servers.cpuMs(peer)) - before[0]) / crowdSessions;
+        clientCpu[peer] += (cpuMs(process.pid, 'children') - before[1]) / crowdSessions;
       }
     }
-    for (const peer of peers) figures.cpu[peer] /= Math.ceil(rounds / 3) * 2;
+    for (const cpu of [serverCpu, clientCpu])
+      for (const peer of peers) cpu[peer] /= Math.ceil(rounds / 3) * 2;
     const memory = { sallyport: await memoryOf(servers, 'sallyport'), sshd: await memoryOf(servers, 'sshd') };
-    return { rounds, ...figures, memory, atOnce: idle, failed };
+    return { rounds, ...figures, serverCpu, clientCpu, memory, atOnce: idle, failed };
   } finally {
     await servers.stop();
   }
@@ -109,10 +116,4 @@ async function memoryOf(servers: Peers, peer: Peer): Promise<number> {
   } finally {
     for (const child of live) child.kill();
   }
-}
-
-/** Of the whole machine, user and system, since it started. proc(5): the first three are user, nice, system. */
-function busyMs(): number {
-  const ticks = readFileSync('/proc/stat', 'utf8').split('\n')[0]?.split(/\s+/).slice(1, 4).map(Number) ?? [];
-  return ticks.reduce((sum, each) => sum + each, 0) * 10;
 }

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type AuthRoutes, authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import { type Client, createClient } from '@sallyport/contracts/api/client.ts';
+import { temporaryLogin } from '../bench/login.ts';
 import { quantile } from '../bench/statistics.ts';
 import { generateEd25519, writePrivateKey } from '../packages/teleport/src/ca/openssh-private-key.ts';
 import { publicKeyBlob, publicKeyLine } from '../packages/teleport/src/ca/public-key.ts';
@@ -38,6 +39,7 @@ const spread = (times: readonly number[]) =>
   `median ${quantile(times, 0.5).toFixed(0)} ms, p99 ${quantile(times, 0.99).toFixed(0)} ms, n ${times.length}`;
 
 let cluster: Cluster;
+let login: string;
 let admin: Client<AuthRoutes>;
 let pin: string;
 const closing: (() => unknown)[] = [];
@@ -74,7 +76,7 @@ async function certify(name: string): Promise<string> {
 
 const sshArgs = (user: string, node: string, command: string) => [
   ...['-F', join(cluster.folder, 'people', user, 'config')],
-  ...['-J', `${user}@${cluster.get('proxy').host.address}:3023`, `root@${node}`, command],
+  ...['-J', `${user}@${cluster.get('proxy').host.address}:3023`, `${login}@${node}`, command],
 ];
 
 /** At most `lanes` at a time. */
@@ -153,6 +155,7 @@ async function sayUsage(when: string): Promise<void> {
 
 describe(`${userCount} users, ${nodeCount} nodes, ${sessionCount} sessions`, { timeout: 400_000 }, () => {
   before(async () => {
+    login = temporaryLogin('sp-scale');
     cluster = await Cluster.create();
     const auth = await cluster.machine('auth', (host) => ({
       nodename: 'auth',
@@ -196,7 +199,7 @@ describe(`${userCount} users, ${nodeCount} nodes, ${sessionCount} sessions`, { t
     let from = performance.now();
     await inLanes(userCount, 8, async (index) => {
       const name = userName(index);
-      const spec = { roles: ['access'], traits: { logins: ['root'] } };
+      const spec = { roles: ['access'], traits: { logins: [login] } };
       await admin.putResource({
         params: { kind: 'user', name },
         body: { kind: 'user', metadata: { name }, spec },
@@ -264,8 +267,8 @@ describe(`${userCount} users, ${nodeCount} nodes, ${sessionCount} sessions`, { t
 
   test('lists them all', async () => {
     const proxy = cluster.get('proxy').host.address;
-    const login = ['login', `--proxy=${proxy}:3080`, `--user=${userName(0)}`, `--ca-pin=${pin}`];
-    const loggedIn = await cluster.tsh('lister', login, { input: `correct horse ${userName(0)}\n` });
+    const logIn = ['login', `--proxy=${proxy}:3080`, `--user=${userName(0)}`, `--ca-pin=${pin}`];
+    const loggedIn = await cluster.tsh('lister', logIn, { input: `correct horse ${userName(0)}\n` });
     assert.equal(loggedIn.status, 0, loggedIn.stderr);
     const times: number[] = [];
     for (let i = 0; i < 11; i++) {
@@ -278,7 +281,7 @@ describe(`${userCount} users, ${nodeCount} nodes, ${sessionCount} sessions`, { t
   });
 
   test('keeps and records all sessions that live at one time', async () => {
-    const go = join(cluster.folder, 'go');
+    const go = join('/home', login, 'go');
     const live: ChildProcess[] = [];
     const outputs: string[] = Array.from({ length: sessionCount }, () => '');
     // A line and a program a second until all are there, then the end.

@@ -192,6 +192,20 @@ export const certAuthorityDocument = z.strictObject({
   }),
 });
 
+/** What the configuration of the auth host says for every host of the cluster. One, read only; name: the kind's. */
+export const clusterSettingsDocument = z.strictObject({
+  kind: z.literal('cluster_settings'),
+  ...head,
+  spec: z.strictObject({
+    cluster_name: z.string(),
+    /** Where no role says anything; absent: sessions may idle for ever. */
+    client_idle_timeout: duration.optional(),
+    /** Where no role says anything: does a connection end with its certificate? */
+    disconnect_expired_cert: z.boolean(),
+    session_recording: z.enum(['node', 'node-sync', 'proxy', 'proxy-sync', 'off']),
+  }),
+});
+
 export const resourceDocument = z.discriminatedUnion('kind', [
   roleDocument,
   userDocument,
@@ -200,6 +214,7 @@ export const resourceDocument = z.discriminatedUnion('kind', [
   nodeDocument,
   proxyDocument,
   certAuthorityDocument,
+  clusterSettingsDocument,
 ]);
 export type ResourceDocument = z.output<typeof resourceDocument>;
 export type ResourceDocumentKind = ResourceDocument['kind'];
@@ -210,4 +225,14 @@ export type LockDocument = z.output<typeof lockDocument>;
 export type NodeDocument = z.output<typeof nodeDocument>;
 export type ProxyDocument = z.output<typeof proxyDocument>;
 export type CertAuthorityDocument = z.output<typeof certAuthorityDocument>;
-export const resourceKinds = ['role', 'user', 'token', 'lock', 'node', 'proxy', 'cert_authority'] as const;
+export type ClusterSettingsDocument = z.output<typeof clusterSettingsDocument>;
+export const resourceKinds = [
+  'role',
+  'user',
+  'token',
+  'lock',
+  'node',
+  'proxy',
+  'cert_authority',
+  'cluster_settings',
+] as const;

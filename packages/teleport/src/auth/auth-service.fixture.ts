@@ -87,6 +87,8 @@ export async function openCluster(t: TestContext, options: ClusterOptions = {}):
       webauthnRpId: 'proxy.example.com',
       staticTokens: [{ roles: ['Proxy', 'node'], secret: 'static-secret' }],
       sessionRecording: 'node',
+      clientIdleTimeoutMs: undefined,
+      disconnectExpiredCert: false,
       webAddress: 'proxy.example.com:3080',
       ...options.settings,
     },

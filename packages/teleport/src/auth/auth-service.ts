@@ -1,6 +1,7 @@
 // What the auth service offers to whoever runs it: the handlers of its routes, and the questions the listener asks
 // about a caller before a handler runs. Owns the types; create-auth-service.ts joins the parts.
 import type { AuthRoutes } from '@sallyport/contracts/api/auth-routes.ts';
+import type { ClusterSettingsDocument } from '@sallyport/contracts/api/resources.ts';
 import type { HostRole, RuledResource, Verb } from '@sallyport/contracts/api/route.ts';
 import type { AuditEvent, EventDraft } from '@sallyport/contracts/events/event.ts';
 import type { Caller, Handlers } from './api/handler.ts';
@@ -61,7 +62,10 @@ export interface AuthSettings {
   /** The domain second factors are bound to; needed for webauthn. */
   readonly webauthnRpId: string | undefined;
   readonly staticTokens: readonly { readonly roles: readonly string[]; readonly secret: string }[];
-  readonly sessionRecording: string;
+  readonly sessionRecording: ClusterSettingsDocument['spec']['session_recording'];
+  /** For every host of the cluster, where no role says anything. undefined: sessions may idle for ever. */
+  readonly clientIdleTimeoutMs: number | undefined;
+  readonly disconnectExpiredCert: boolean;
   /** host:port of the web listener for links, until a proxy is registered that says better. */
   readonly webAddress: string | undefined;
 }

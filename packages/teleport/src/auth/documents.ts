@@ -3,8 +3,8 @@ import type { ResourceDocument, ResourceDocumentKind } from '@sallyport/contract
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { Item, Store, Write } from './store/store.ts';
 
-/** Authorities are files, not items. */
-export type StoredKind = Exclude<ResourceDocumentKind, 'cert_authority'>;
+/** Authorities are files, settings the configuration: not items. */
+export type StoredKind = Exclude<ResourceDocumentKind, 'cert_authority' | 'cluster_settings'>;
 export type DocumentOf<K extends ResourceDocumentKind> = Extract<ResourceDocument, { kind: K }>;
 
 export function keyOf(kind: StoredKind, name: string): string {

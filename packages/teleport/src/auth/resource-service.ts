@@ -10,6 +10,7 @@ import type { Verb } from '@sallyport/contracts/api/route.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import type { Caller } from './api/handler.ts';
+import { clusterSettings } from './cluster-settings.ts';
 import { Attempts } from './credentials/attempts.ts';
 import { credentialPrefix, readCredential } from './credentials/device.ts';
 import type { Invites } from './credentials/invites.ts';
@@ -28,9 +29,9 @@ export type PutMode = 'create' | 'upsert' | 'update';
 
 /** What a host may know: as much as it needs to decide by itself. */
 const kindsOfHosts: Readonly<Record<'auth' | 'proxy' | 'node', readonly ResourceDocumentKind[]>> = {
-  auth: ['role', 'user', 'lock', 'node', 'proxy', 'cert_authority'],
-  proxy: ['role', 'lock', 'node', 'proxy', 'cert_authority'],
-  node: ['role', 'lock', 'proxy', 'cert_authority'],
+  auth: ['role', 'user', 'lock', 'node', 'proxy', 'cert_authority', 'cluster_settings'],
+  proxy: ['role', 'lock', 'node', 'proxy', 'cert_authority', 'cluster_settings'],
+  node: ['role', 'lock', 'proxy', 'cert_authority', 'cluster_settings'],
 };
 
 export class ResourceService {
@@ -62,10 +63,12 @@ export class ResourceService {
 
   /** Whatever the caller may. */
   async all(kind: ResourceDocumentKind, secrets = false): Promise<readonly ResourceDocument[]> {
-    const { store, authorities } = this.#parts;
+    const { store, authorities, settings } = this.#parts;
     switch (kind) {
       case 'cert_authority':
         return authorities.documents();
+      case 'cluster_settings':
+        return [clusterSettings(settings)];
       case 'token':
         return (await this.#tokens.list()).map((token) => (secrets ? token : masked(token)));
       case 'role':
@@ -100,6 +103,7 @@ export class ResourceService {
     caller: Caller,
   ): Promise<ResourceDocument> {
     const { kind } = document;
+    if (kind === 'cluster_settings') throw configured();
     if (kind === 'node' || kind === 'proxy' || kind === 'cert_authority')
       throw new AppError('bad_input', 'auth.not_writable', `A ${kind} is not written by people.`);
     const { name } = document.metadata;
@@ -145,6 +149,8 @@ export class ResourceService {
         throw new AppError('bad_input', 'auth.not_writable', 'An authority is rotated, not deleted.', {
           hint: '`tctl auth rotate` replaces its keys.',
         });
+      case 'cluster_settings':
+        throw configured();
     }
   }
 
@@ -161,9 +167,11 @@ export class ResourceService {
   }
 
   async #find(kind: ResourceDocumentKind, name: string): Promise<ResourceDocument | undefined> {
-    const { store, authorities } = this.#parts;
+    const { store, authorities, settings } = this.#parts;
     if (kind === 'cert_authority')
       return authorities.documents().find(({ metadata }) => metadata.name === name);
+    if (kind === 'cluster_settings')
+      return [clusterSettings(settings)].find(({ metadata }) => metadata.name === name);
     if (kind === 'token') return this.#tokens.find(name);
     if (kind === 'node') return pickNode(await listDocuments(store, 'node'), name);
     const stored = await readDocumentOf(store, kind, name);
@@ -359,6 +367,17 @@ function explained(
     `The ${kind} "${shown}" was changed by somebody else.`,
     {
       hint: 'Get it again and repeat the change.',
+    },
+  );
+}
+
+function configured(): AppError {
+  return new AppError(
+    'bad_input',
+    'auth.not_writable',
+    'The settings of the cluster are not written by people.',
+    {
+      hint: 'They are those of auth_service in teleport.yaml of the auth host; a change waits for its next start.',
     },
   );
 }

@@ -58,7 +58,8 @@ function watchBoth(
   caller: Caller,
   signal: AbortSignal,
 ): WatchQueue {
-  const asked = kinds.filter((kind) => kind !== 'cert_authority').map((kind) => `${kind}/`);
+  const stored = kinds.filter((kind) => kind !== 'cert_authority' && kind !== 'cluster_settings');
+  const asked = stored.map((kind) => `${kind}/`);
   const own = caller.kind === 'host' ? [hostKey(caller.hostUuid)] : [];
   const prefixes = [...new Set([...asked, 'lock/', ...own])];
   const stop = new AbortController();

@@ -97,6 +97,8 @@ function settingsOf({ auth, proxy, nodename }: Config): AuthSettings {
     webauthnRpId,
     staticTokens: auth.tokens,
     sessionRecording: auth.sessionRecording,
+    clientIdleTimeoutMs: auth.clientIdleTimeoutMs,
+    disconnectExpiredCert: auth.disconnectExpiredCert,
     webAddress: proxy.enabled
       ? (publicAddr ?? formatAddress({ host: nodename, port: proxy.webListenAddr.port }))
       : undefined,

@@ -98,6 +98,8 @@ async function startAuth(): Promise<void> {
       webauthnRpId: undefined,
       staticTokens: [{ roles: ['proxy'], secret: 'static-proxy-token' }],
       sessionRecording: 'node',
+      clientIdleTimeoutMs: undefined,
+      disconnectExpiredCert: false,
       webAddress: undefined,
     },
   });

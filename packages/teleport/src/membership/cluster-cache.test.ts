@@ -94,6 +94,26 @@ test('while auth is away everything stays; what was deleted meanwhile goes when 
   assert.deepEqual(names(cache), []);
 });
 
+test('settings of the cluster are here once heard of, change with the watch and are kept on disk', async (t) => {
+  const settings = (mode: 'node' | 'off'): ResourceDocument => ({
+    kind: 'cluster_settings',
+    metadata: { name: 'cluster_settings' },
+    spec: { cluster_name: 'test', disconnect_expired_cert: true, session_recording: mode },
+  });
+  const stub = await AuthStub.start(t);
+  const { cache, host } = await startCache(t, stub, { kinds: [...kinds, 'cluster_settings'] });
+  await until('it is synced', () => cache.synced);
+  assert.equal(cache.settings, undefined);
+  stub.tell({ type: 'put', resource: settings('node') });
+  await until('they are here', () => cache.settings?.session_recording === 'node');
+  stub.tell({ type: 'put', resource: settings('off') });
+  await until('they changed', () => cache.settings?.session_recording === 'off');
+  await cache.close();
+  await stub.stop();
+  const again = await startCache(t, stub, { host });
+  assert.equal(again.cache.settings?.session_recording, 'off');
+});
+
 test('what is known outlives a restart in a time without auth', async (t) => {
   const stub = await AuthStub.start(t);
   const { cache, host } = await startCache(t, stub);

@@ -4,6 +4,7 @@
 import type { AuthRoutes, Trust } from '@sallyport/contracts/api/auth-routes.ts';
 import type { Client } from '@sallyport/contracts/api/client.ts';
 import type {
+  ClusterSettingsDocument,
   LockDocument,
   NodeDocument,
   ProxyDocument,
@@ -106,6 +107,11 @@ export class ClusterCache {
     return this.#resources
       .of('lock')
       .filter(({ metadata }) => metadata.expires === undefined || new Date(metadata.expires) > now);
+  }
+
+  /** Of the auth host's configuration. undefined: nothing was heard of it yet. */
+  get settings(): ClusterSettingsDocument['spec'] | undefined {
+    return this.#resources.of('cluster_settings')[0]?.spec;
   }
 
   /** Something that is served here is different now. Heartbeats that only prolong a life are not told. */

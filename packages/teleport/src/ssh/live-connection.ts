@@ -10,7 +10,14 @@ import type { ConnectionHandler, SshConnection } from '../ssh-transport/ssh-serv
 import { ConnectionClock } from './connection-clock.ts';
 import { ForwardSession } from './forwarding/forward-session.ts';
 import { addressText, Forwarding, type ForwardingEvent } from './forwarding/forwarding.ts';
-import { connectionLimits, type NodePolicy, refusesAgent, refusesPorts, type Visitor } from './grant.ts';
+import {
+  type ConnectionLimits,
+  connectionLimits,
+  type NodePolicy,
+  refusesAgent,
+  refusesPorts,
+  type Visitor,
+} from './grant.ts';
 import { Session } from './session.ts';
 import { connectionBlock, type SessionFacts, serverBlock, userBlock } from './session-facts.ts';
 import { ChannelRequests, type SessionDoor, type SessionOpening } from './session-handler.ts';
@@ -22,8 +29,10 @@ export interface ConnectionHost {
   readonly registry: SessionRegistry;
   /** For events outside any session. */
   readonly stamp: EventStamp;
-  readonly recordingMode: SessionFacts['recordingMode'];
-  readonly policy: NodePolicy;
+  /** Asked for each session. */
+  readonly recordingMode: () => SessionFacts['recordingMode'];
+  /** Asked for each connection, and by `policyChanged`. */
+  readonly policy: () => NodePolicy;
 }
 
 /** Whoever is connected, as a lock looks at them. */
@@ -42,28 +51,27 @@ export class LiveConnection {
   readonly #host: ConnectionHost;
   readonly #connection: SshConnection<Visitor>;
   readonly #forwarding: Forwarding;
-  readonly #clock: ConnectionClock;
+  #clock: ConnectionClock;
+  #limits: ConnectionLimits;
   readonly #sessions = new Set<Session>();
   /** Activity of sessions that are over, so that the sum never falls. */
   #past = 0;
   #ended: AppError | undefined;
+  #over = false;
 
   constructor(host: ConnectionHost, connection: SshConnection<Visitor>) {
     this.#host = host;
     this.#connection = connection;
     const visitor = connection.identity;
     this.#forwarding = new Forwarding({
-      refusesPorts: refusesPorts(visitor, host.policy),
+      refusesPorts: refusesPorts(visitor, host.policy()),
       refusesAgent: refusesAgent(visitor),
       startSession: () => this.#forwardSession(),
       port: (event) => this.#audit((blocks) => portEvent(blocks, event)),
       agent: (error) => this.#audit((blocks) => agentEvent(blocks, error)),
     });
-    this.#clock = new ConnectionClock({
-      limits: connectionLimits(visitor, host.policy),
-      activity: () => this.#activity(),
-      due: (reason) => this.disconnect(reason),
-    });
+    this.#limits = connectionLimits(visitor, host.policy());
+    this.#clock = this.#startClock();
     void connection.closed.then(() => this.#closed());
   }
 
@@ -91,7 +99,27 @@ export class LiveConnection {
     void this.#connection.closed.then(() => clearTimeout(timer));
   }
 
+  /** Idleness counts from now where its limit is another one. */
+  policyChanged(): void {
+    const limits = connectionLimits(this.#connection.identity, this.#host.policy());
+    const { idleMs, until } = this.#limits;
+    const same = limits.idleMs === idleMs && limits.until?.getTime() === until?.getTime();
+    if (same || this.#over || this.#ended) return;
+    this.#limits = limits;
+    this.#clock.stop();
+    this.#clock = this.#startClock();
+  }
+
+  #startClock(): ConnectionClock {
+    return new ConnectionClock({
+      limits: this.#limits,
+      activity: () => this.#activity(),
+      due: (reason) => this.disconnect(reason),
+    });
+  }
+
   #closed(): void {
+    this.#over = true;
     this.#clock.stop();
     this.#forwarding.close();
   }
@@ -160,7 +188,7 @@ export class LiveConnection {
       localAddr: addressText(this.#connection.local),
       remoteAddr: addressText(this.#connection.remote),
       started: new Date().toISOString(),
-      recordingMode,
+      recordingMode: recordingMode(),
       enhanced: host.kernel !== undefined,
       kinds: grant.kinds,
       lossPolicy: grant.lossPolicy,

@@ -47,6 +47,8 @@ export interface SshNode {
    * for. The user is told the reason, what runs is killed; within a second. Tells how many connections.
    */
   endLocked(isLocked: (user: LiveUser) => string | undefined): number;
+  /** What `policy` says is different now: the living are held to it, too. */
+  policyChanged(): void;
   /** Accepts nobody any more; the living stay. */
   stopListening(): void;
   /** Ends every connection. */
@@ -87,6 +89,9 @@ export async function startSshNode(options: SshNodeOptions): Promise<SshNode> {
     },
     handle: (stream, source) => server.handle(stream, source),
     endLocked: (isLocked) => endLocked(options, live, isLocked),
+    policyChanged: () => {
+      for (const connection of live) connection.policyChanged();
+    },
     setHostKeys: (hostKeys) => server.setHostKeys(hostKeys),
     stopListening: () => void server.listener.close(),
     close: (reason) => server.close(reason),

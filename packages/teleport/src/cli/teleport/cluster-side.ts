@@ -47,8 +47,8 @@ type Closers = (() => unknown)[];
 
 /** A node decides by roles and locks; a proxy finds nodes, too. */
 const watchedKinds: Readonly<Record<'node' | 'proxy', readonly ResourceDocumentKind[]>> = {
-  node: ['role', 'lock', 'proxy', 'cert_authority'],
-  proxy: ['role', 'lock', 'node', 'proxy', 'cert_authority'],
+  node: ['role', 'lock', 'proxy', 'cert_authority', 'cluster_settings'],
+  proxy: ['role', 'lock', 'node', 'proxy', 'cert_authority', 'cluster_settings'],
 };
 
 export async function openCluster(options: ClusterSideOptions): Promise<ClusterSide> {

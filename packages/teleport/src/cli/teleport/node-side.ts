@@ -1,11 +1,13 @@
 // The SSH service of this process: recorder, old sessions, log-ins, and its place among the cluster's nodes. Each
 // step needs the one before it; nobody can log in before the last.
 import { join } from 'node:path';
-import type { NodeDocument } from '@sallyport/contracts/api/resources.ts';
+import type { ClusterSettingsDocument, NodeDocument } from '@sallyport/contracts/api/resources.ts';
 import { launcherBinary } from '@sallyport/kernel/binaries.ts';
 import { formatAddress } from '../../config/address.ts';
 import type { Config } from '../../config/config.ts';
+import { parseDuration } from '../../config/duration.ts';
 import { RelayJudge } from '../../membership/relay-line.ts';
+import type { NodePolicy } from '../../ssh/grant.ts';
 import { launch } from '../../ssh/launch.ts';
 import { recoverSessions } from '../../ssh/recovery.ts';
 import type { NodeFacts } from '../../ssh/session-facts.ts';
@@ -35,6 +37,8 @@ export interface NodeSide {
   /** Leaves the cluster's list and its tunnels; sessions are the caller's to end before. */
   close(): Promise<void>;
 }
+
+type ClusterSettings = ClusterSettingsDocument['spec'];
 
 /** From the start to the cluster's roles and locks, ms. */
 const firstWatchMs = 5_000;
@@ -87,15 +91,12 @@ export async function openNodeSide(options: NodeSideOptions): Promise<NodeSide> 
       host,
       registry,
       stamp: cluster.stamp,
-      recordingMode: config.auth.sessionRecording,
+      recordingMode: () => known.settings?.session_recording ?? config.auth.sessionRecording,
       admit: (attempt) => admission.admit(attempt),
       relayed: async (line) => relays.judge(line),
-      policy: {
-        portForwarding: config.ssh.portForwarding,
-        clientIdleTimeoutMs: config.auth.clientIdleTimeoutMs,
-        disconnectExpiredCert: config.auth.disconnectExpiredCert,
-      },
+      policy: () => nodePolicy(config, known.settings),
     });
+    closers.push(known.onChange(() => ssh.policyChanged()));
     metrics.ssh(ssh, registry);
     closers.push(member.onChange(() => ssh.setHostKeys(member.hostKeys)));
     closers.push(endLocked(ssh, admission, known));
@@ -112,6 +113,20 @@ export async function openNodeSide(options: NodeSideOptions): Promise<NodeSide> 
     await close();
     throw error;
   }
+}
+
+/** The cluster's word where it was heard; this host's own file until then. */
+function nodePolicy({ ssh, auth }: Config, settings: ClusterSettings | undefined): NodePolicy {
+  const { portForwarding } = ssh;
+  if (settings === undefined) {
+    const { clientIdleTimeoutMs, disconnectExpiredCert } = auth;
+    return { portForwarding, clientIdleTimeoutMs, disconnectExpiredCert };
+  }
+  return {
+    portForwarding,
+    clientIdleTimeoutMs: parseDuration(settings.client_idle_timeout ?? ''),
+    disconnectExpiredCert: settings.disconnect_expired_cert,
+  };
 }
 
 /** A new lock ends the connections of whoever it is on, at once. */

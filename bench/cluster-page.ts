@@ -79,7 +79,7 @@ function commandTable({ took, bareNode }: CommandFigures): string {
 }
 
 export function clusterSection({ machine, commands, sessions }: ClusterResults): string {
-  const { rounds, atOnce, single, rate, failed } = sessions;
+  const { rounds, atOnce, single, rate, failed, serverCpu, clientCpu } = sessions;
   const list = (values: readonly number[], digits: number) => values.map((v) => v.toFixed(digits)).join(' ');
   const raw = [
     ...peers.map((peer) => `${peer}, ssh host true, ms: ${list(single[peer], 0)}`),
@@ -91,13 +91,15 @@ export function clusterSection({ machine, commands, sessions }: ClusterResults):
 
 Machine: ${machine}. A node of one host that records commands, files and connections, against OpenSSH's sshd in the same
 run: same client (OpenSSH's), same host key and host certificate, same user certificate, same account (its shell
-is /bin/sh), same PAM service (\`sshd\`),
-curve25519-sha256 and aes128-gcm with both. ${rounds} rounds of Sallyport, sshd, sshd, Sallyport, every second round the
-other way round; five sessions a block for P8, 64 for P9. P10 is the growth of every process that serves sessions
+is /bin/sh), same PAM service (\`sshd\`), curve25519-sha256 and aes128-gcm with both. ${rounds} rounds of Sallyport, sshd,
+sshd, Sallyport, every second round the other way round; five sessions a block for P8, 64 for P9. P10 is the growth of every process that serves sessions
 (daemon, recorder, launchers; sshd's processes) with ${atOnce} of them live; what runs in the session is left out.
 ${failed === 0 ? 'No session failed.' : `${failed} sessions failed.`}
 
 ${sessionTable(sessions)}
+
+P9 has a bound: clients and server share the CPUs, so that a server that needed none of them would reach
+×${((serverCpu.sshd + clientCpu.sshd) / clientCpu.sshd).toFixed(1)} of sshd.
 
 ${commandTable(commands)}
 

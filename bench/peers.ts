@@ -77,6 +77,7 @@ export class Peers {
 
   /** CPU time so far, ms, of everything that served the peer's sessions, those that ended included. */
   async cpuMs(peer: Peer): Promise<number> {
+    if (this.#sshd.exitCode !== null || this.#sshd.signalCode !== null) throw new Error('sshd ended');
     if (peer === 'sshd') return cpuMs(this.#sshd.pid ?? 0);
     const recorders = await recordersOf(this.node.dataDir);
     return [this.node.daemonPid, ...recorders.map(({ pid }) => pid)].reduce(

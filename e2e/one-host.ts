@@ -300,7 +300,8 @@ ${options.sshService ?? ''}
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       shown += text;
     });
-    await until('the shell prompts', () => shown.length > 0);
+    // The log-in shell reads the account's start-up files first, and some wait for a lock of their own.
+    await until('the shell prompts', () => shown.length > 0, 90_000);
     child.stdin.write(`bind 'set enable-bracketed-paste off'; PS1='${prompt}'\n`);
     let read = 0;
     for (const line of lines) {

@@ -1,6 +1,6 @@
 // A whole cluster in one process, on loopback ports, for the tests of `tsh`: `teleport start` and `tctl` as an operator
 // runs them, people who signed up, and `tsh` with a home of each person's own.
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -88,31 +88,87 @@ export async function freePort(): Promise<number> {
   return address.port;
 }
 
+/** An account of this host whose shell reads nothing of root's own: start-up files there may do anything. */
+export class Account {
+  readonly name: string;
+  readonly home: string;
+
+  constructor(purpose: string) {
+    this.name = `spt${process.pid}${purpose}`;
+    this.home = `/home/${this.name}`;
+    execFileSync('useradd', ['--create-home', '--shell', '/bin/sh', this.name], { stdio: 'pipe' });
+  }
+
+  remove(): void {
+    execFileSync('userdel', ['--force', '--remove', this.name], { stdio: 'ignore' });
+  }
+}
+
 const stepSeconds = 30;
+
+/** `teleport start`, its log beside its configuration. */
+class Daemon {
+  readonly #child: ChildProcess;
+  readonly #log: string;
+
+  constructor(config: string) {
+    this.#log = `${config}.log`;
+    const log = openSync(this.#log, 'a');
+    this.#child = spawn(bin('teleport'), ['start', '-c', config], { stdio: ['ignore', log, log] });
+    closeSync(log);
+  }
+
+  get log(): string {
+    return readFileSync(this.#log, 'utf8');
+  }
+
+  async ready(): Promise<void> {
+    await until(
+      'the daemon is ready',
+      () => {
+        if (this.#child.exitCode !== null) throw new Error(`teleport start ended:\n${this.log}`);
+        return /the ssh service (listens|is off)/.test(this.log);
+      },
+      60_000,
+    );
+  }
+
+  async stop(): Promise<void> {
+    const child = this.#child;
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const gone = new Promise((done) => child.once('exit', done));
+    child.kill('SIGTERM');
+    const impatience = setTimeout(() => child.kill('SIGKILL'), 15_000);
+    await gone;
+    clearTimeout(impatience);
+  }
+}
 
 export class TestCluster {
   readonly folder: string;
   readonly name: string;
   readonly proxy: string;
-  readonly #daemon: ChildProcess;
+  readonly #daemon: Daemon;
+  readonly #nodes: Daemon[] = [];
+  readonly #authPort: number;
   readonly #people = new Map<string, Person>();
   readonly #usedSteps = new Map<string, number>();
   pin = '';
 
-  private constructor(folder: string, name: string, proxy: string, daemon: ChildProcess) {
+  private constructor(folder: string, name: string, ports: Record<'web' | 'auth', number>) {
     this.folder = folder;
     this.name = name;
-    this.proxy = proxy;
-    this.#daemon = daemon;
+    this.proxy = `localhost:${ports.web}`;
+    this.#authPort = ports.auth;
+    this.#daemon = new Daemon(join(folder, 'teleport.yaml'));
   }
 
   static async start(options: ClusterOptions = {}): Promise<TestCluster> {
     const { name = 'tsh.test' } = options;
     const folder = await mkdtemp(join(tmpdir(), 'sallyport-tsh-'));
-    const [web, ssh, tunnel, auth, node] = await Promise.all([1, 2, 3, 4, 5].map(freePort));
-    const config = join(folder, 'teleport.yaml');
+    const [web = 0, ssh, tunnel, auth = 0, node] = await Promise.all([1, 2, 3, 4, 5].map(freePort));
     await writeFile(
-      config,
+      join(folder, 'teleport.yaml'),
       `version: v3
 teleport: {nodename: node-1, data_dir: ${folder}/data}
 auth_service:
@@ -133,10 +189,7 @@ ssh_service:
   enhanced_recording: {enabled: false}
 `,
     );
-    const log = openSync(join(folder, 'log'), 'a');
-    const daemon = spawn(bin('teleport'), ['start', '-c', config], { stdio: ['ignore', log, log] });
-    closeSync(log);
-    const cluster = new TestCluster(folder, name, `localhost:${web}`, daemon);
+    const cluster = new TestCluster(folder, name, { web, auth });
     try {
       await cluster.#ready();
       return cluster;
@@ -147,19 +200,28 @@ ssh_service:
   }
 
   async #ready(): Promise<void> {
-    await until(
-      'the cluster is ready',
-      () => {
-        if (this.#daemon.exitCode !== null) throw new Error(`teleport start ended:\n${this.log}`);
-        return /the ssh service (listens|is off)/.test(this.log);
-      },
-      60_000,
-    );
+    await this.#daemon.ready();
     this.pin = JSON.parse(await this.tctl('status', '--format=json')).ca_pin;
   }
 
-  get log(): string {
-    return readFileSync(join(this.folder, 'log'), 'utf8');
+  /** Another node at this address. */
+  async addNode(nodename: string): Promise<void> {
+    const folder = join(this.folder, `node-${this.#nodes.length}`);
+    await mkdir(folder);
+    const [token] = JSON.parse(await this.tctl('nodes', 'add', '--roles=node', '--format=json'));
+    const config = join(folder, 'teleport.yaml');
+    await writeFile(
+      config,
+      `version: v3
+teleport: {nodename: ${nodename}, data_dir: ${folder}/data, auth_server: "127.0.0.1:${this.#authPort}", auth_token: ${token}, ca_pin: "${this.pin}"}
+auth_service: {enabled: false}
+proxy_service: {enabled: false}
+ssh_service: {enabled: true, listen_addr: "127.0.0.1:${await freePort()}", enhanced_recording: {enabled: false}}
+`,
+    );
+    const node = new Daemon(config);
+    this.#nodes.push(node);
+    await node.ready();
   }
 
   /** Must succeed. */
@@ -271,14 +333,7 @@ ssh_service:
   }
 
   async remove(): Promise<void> {
-    const daemon = this.#daemon;
-    if (daemon.exitCode === null && daemon.signalCode === null) {
-      const gone = new Promise((done) => daemon.once('exit', done));
-      daemon.kill('SIGTERM');
-      const impatience = setTimeout(() => daemon.kill('SIGKILL'), 15_000);
-      await gone;
-      clearTimeout(impatience);
-    }
+    await Promise.all([this.#daemon, ...this.#nodes].map((daemon) => daemon.stop()));
     await rm(this.folder, { recursive: true, force: true });
   }
 }

@@ -45,6 +45,8 @@ export async function gatewayChannel(profile: Profile, keys: Keys, node: NodeAdd
     login: profile.user,
     keys: [{ privateKey: keys.sshKey, certificate: keys.sshCertificate }],
     verifyHost: (offer) => verifyHost(profile, offer, undefined),
+  }).catch((error: unknown) => {
+    throw refusedByProxy(AppError.from(error), profile);
   });
   try {
     const channel = await gateway.directTcpip(node);
@@ -52,8 +54,36 @@ export async function gatewayChannel(profile: Profile, keys: Keys, node: NodeAdd
     return channel;
   } catch (error) {
     gateway.close();
-    throw error;
+    throw error instanceof AppError ? unreachableNode(error, node) : error;
   }
+}
+
+function refusedByProxy(error: AppError, { user, web_proxy_addr }: Profile): AppError {
+  if (error.code !== 'ssh.login_refused') return error;
+  return new AppError(
+    'denied',
+    'tsh.proxy_refused',
+    `${web_proxy_addr} refused the certificate of ${user}.`,
+    {
+      cause: error,
+      hint: 'You may be locked, or the cluster changed its authorities: try `tsh login`; its audit log has the reason.',
+    },
+  );
+}
+
+/** The proxy's own words, without what the protocol put around them. */
+function unreachableNode(error: AppError, { host }: NodeAddress): AppError {
+  const reason = refusalReason(error);
+  if (reason === undefined) return error;
+  return new AppError(error.kind, 'tsh.node_unreachable', `${host} cannot be reached: ${reason}.`, {
+    cause: error,
+    hint: '`tsh ls` lists the nodes your roles allow.',
+  });
+}
+
+/** Why a channel was refused, as the other side said it; undefined: the error is another. */
+export function refusalReason({ code, message }: AppError): string | undefined {
+  return code === 'ssh.channel_refused' ? message.replace(/^[^:]+: /, '').replace(/\.+$/, '') : undefined;
 }
 
 export async function connectNode(

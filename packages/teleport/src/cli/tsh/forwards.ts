@@ -5,6 +5,7 @@ import { AppError } from '@sallyport/contracts/errors.ts';
 import type { Address } from '../../ssh-transport/connection.ts';
 import type { SshClient } from '../../ssh-transport/ssh-client.ts';
 import { notice } from '../output.ts';
+import { refusalReason } from './connect-node.ts';
 import { acceptSocks } from './socks.ts';
 
 export interface ForwardFlags {
@@ -81,10 +82,23 @@ async function listenSocks(client: SshClient, { bind }: Forward) {
 }
 
 async function listenRemote(client: SshClient, { bind, to }: Forward & { readonly to: Address }) {
-  const listener = await client.remoteForward(bind, (channel) => {
-    const socket = connect({ host: to.host, port: to.port, noDelay: true });
-    splice(socket, channel);
-  });
+  const listener = await client
+    .remoteForward(bind, (channel) => {
+      const socket = connect({ host: to.host, port: to.port, noDelay: true });
+      splice(socket, channel);
+    })
+    .catch((cause: unknown) => {
+      // The protocol has no place for a reason.
+      throw new AppError(
+        'denied',
+        'tsh.no_remote_forward',
+        `-R: the node does not listen on port ${bind.port} for you.`,
+        {
+          cause,
+          hint: 'The port is taken there, or no role of yours has the option `port_forwarding`.',
+        },
+      );
+    });
   if (bind.port === 0) notice(`Allocated port ${listener.port} for remote forward to ${to.host}:${to.port}`);
   return () => listener.cancel();
 }
@@ -100,7 +114,9 @@ async function listen(
     socket.once('close', () => live.delete(socket));
     socket.on('error', () => {});
     serve(socket).catch((error: unknown) => {
-      notice(`${flag}: ${AppError.from(error).message}`);
+      const told = AppError.from(error);
+      const reason = refusalReason(told);
+      notice(`${flag}: ${reason === undefined ? told.message : `the node does not connect: ${reason}.`}`);
       socket.destroy();
     });
   });

@@ -1,4 +1,5 @@
 // A session joined to this process's own stdin, stdout and terminal.
+import { spawnSync } from 'node:child_process';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { WindowSize } from '../../ssh-transport/session-channel.ts';
 import type { ClientSession, ExitStatus } from '../../ssh-transport/ssh-client.ts';
@@ -28,10 +29,11 @@ export async function runBatch(
   }
 }
 
+/** `left`: the person typed `~.`; undefined: the connection ended. */
 export async function runInteractive(
   session: ClientSession,
   command: string | undefined,
-): Promise<ExitStatus | undefined> {
+): Promise<ExitStatus | 'left' | undefined> {
   const granted = await session.pty({
     term: process.env['TERM'] ?? 'xterm',
     ...windowSize(),
@@ -42,20 +44,30 @@ export async function runInteractive(
   const { stdin, stdout } = process;
   const resize = () => session.windowChange(windowSize());
   const terminal = stdin.isTTY === true;
-  if (terminal) stdin.setRawMode(true);
+  if (terminal) makeRaw();
   stdout.on('resize', resize);
   const output = [copy(session.stdout, stdout), copy(session.stderr, process.stderr)];
-  const left = Promise.withResolvers<undefined>();
-  type(session, terminal, () => left.resolve(undefined)).catch(() => session.eof());
+  const left = Promise.withResolvers<'left'>();
+  type(session, terminal, () => left.resolve('left')).catch(() => session.eof());
   try {
     const status = await Promise.race([session.exited, left.promise]);
-    if (status !== undefined) await Promise.all(output);
+    if (status !== undefined && status !== 'left') await Promise.all(output);
     return status;
   } finally {
     stdout.off('resize', resize);
     if (terminal) stdin.setRawMode(false);
     stdin.destroy();
   }
+}
+
+/**
+ * The far terminal has done with line ends what there is to do. Node's raw mode still turns each line feed that comes
+ * back into a carriage return with it, which tears up what full-screen programs draw; termios(3) is out of Node's reach.
+ * Leaving raw mode restores everything.
+ */
+function makeRaw(): void {
+  process.stdin.setRawMode(true);
+  spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] });
 }
 
 async function start(session: ClientSession, command: string | undefined): Promise<void> {

@@ -32,14 +32,14 @@ export async function sshAction(target: string, words: readonly string[], flags:
   const login = flags.login ?? (at > 0 ? target.slice(0, at) : defaultLogin(profile));
   const node = nodeAddress(target.slice(at + 1), flags.port);
   try {
-    const link = await connectNode(
-      profile,
-      node,
-      login,
-      flags.forwardAgent ? { agent: agentConnection } : {},
-    );
+    const agent = flags.forwardAgent ? agentConnection() : undefined;
+    if (flags.forwardAgent && agent === undefined)
+      notice(
+        'WARNING: there is no agent to forward: SSH_AUTH_SOCK is not set. Start one: eval "$(ssh-agent)".',
+      );
+    const link = await connectNode(profile, node, login, agent === undefined ? {} : { agent });
     try {
-      process.exitCode = await useLink(link, words, flags);
+      process.exitCode = await useLink(link, words, { ...flags, forwardAgent: agent !== undefined });
     } finally {
       link.close();
     }
@@ -63,7 +63,7 @@ function defaultLogin({ logins }: Profile): string {
 
 /** The transport knows only that the server said no; here it is known to whom and as whom. */
 function explain(error: AppError, login: string, host: string): AppError {
-  if (error.code !== 'ssh.denied' && error.code !== 'ssh.auth_failed') return error;
+  if (error.code !== 'ssh.login_refused') return error;
   return new AppError('denied', error.code, `${host} refused the login "${login}".`, {
     cause: error,
     hint: '`tsh status` shows your logins, `tsh ls` the nodes your roles allow. A lock or a role may stand against it.',
@@ -81,11 +81,15 @@ async function useLink({ client }: NodeLink, words: readonly string[], flags: Ss
     const session = await client.openSession();
     await sendLocale(session);
     if (flags.forwardAgent && !(await session.forwardAgent())) {
-      notice('WARNING: the node does not forward the agent.');
+      notice(
+        'WARNING: the node does not forward the agent: no role of yours has the option `forward_agent`.',
+      );
     }
     const wantsTerminal = flags.tty ?? (words.length === 0 && process.stdin.isTTY === true);
     const command = words.length === 0 ? undefined : words.join(' ');
     const status = wantsTerminal ? await runInteractive(session, command) : await runBatch(session, command);
+    // A connection that is only silent would keep us waiting for its end.
+    if (status === 'left') return noSession;
     if (status === undefined) notice(`The connection to the node ended: ${await client.closed}`);
     return exitCodeOf(status);
   } finally {

@@ -10,6 +10,7 @@ export const MAX_RELAY_LINE_BYTES = 8 * 1024;
 
 const MAGIC = Buffer.from(RELAY_MAGIC, 'latin1');
 const NEWLINE = 0x0a;
+const MAX_PIECES = 64;
 
 export type FirstBytes =
   | { readonly kind: 'more' }
@@ -33,6 +34,8 @@ export class FirstBytesReader {
       if (!start.equals(MAGIC.subarray(0, start.length))) return { kind: 'client', bytes: this.#joined() };
     }
     const at = piece.indexOf(NEWLINE);
+    // A buffer of one byte costs hundreds: they do not pile up.
+    if (this.#pieces.length >= MAX_PIECES) this.#joined();
     if (at < 0) return this.#length < MAX_RELAY_LINE_BYTES ? { kind: 'more' } : { kind: 'too-long' };
     const end = before + at;
     if (end >= MAX_RELAY_LINE_BYTES) return { kind: 'too-long' };
@@ -40,7 +43,6 @@ export class FirstBytesReader {
     return { kind: 'relayed', line: all.toString('latin1', 0, end), rest: all.subarray(end + 1) };
   }
 
-  /** Pieces are joined at the start and at the end, not for each of thousands of single bytes. */
   #joined(): Buffer {
     const [only] = this.#pieces;
     if (only !== undefined && this.#pieces.length === 1) return only;

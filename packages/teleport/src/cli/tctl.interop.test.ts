@@ -155,7 +155,16 @@ describe('tctl at the socket of a daemon, and by a log-in', { skip }, () => {
       await ok(socket, ['tokens', 'add', '--type=node', '--value=kept-for-now']);
       await ok(socket, ['users', 'add', 'erin', '--logins=root']);
       await ok(socket, ['lock', '--role=nobody-has-it']);
-      for (const kind of ['role', 'user', 'token', 'lock', 'node', 'cert_authority', 'proxy']) {
+      for (const kind of [
+        'role',
+        'user',
+        'token',
+        'lock',
+        'node',
+        'cert_authority',
+        'proxy',
+        'cluster_settings',
+      ]) {
         const [yaml, documents] = await Promise.all([
           ok(socket, ['get', kind, '--with-secrets']),
           json(socket, 'get', kind, '--with-secrets'),

@@ -178,17 +178,17 @@ const authService = section(
     }),
     session_recording: oneOf(['node', 'node-sync', 'proxy', 'proxy-sync', 'off'], {
       default: 'node',
-      doc: 'Where sessions are recorded. `off` keeps no terminal recording; kernel events are kept all the same.',
+      doc: 'Where sessions are recorded. `off` keeps no terminal recording; kernel events are kept all the same. For every node.',
       notYet: (mode) => mode !== 'node',
     }),
     authentication,
     client_idle_timeout: duration({
       default: none,
-      doc: 'Disconnect clients that are silent for so long. Without it, never.',
+      doc: 'Disconnect clients that are silent for so long, on every node. Without it, never.',
     }),
     disconnect_expired_cert: bool({
       default: false,
-      doc: 'End sessions when the certificate they began with ends.',
+      doc: 'End sessions, on every node, when the certificate they began with ends.',
     }),
   },
   { doc: "The cluster's certificate authorities, users and roles." },

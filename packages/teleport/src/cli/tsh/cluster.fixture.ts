@@ -97,9 +97,13 @@ export class Account {
     this.name = `spt${process.pid}${purpose}`;
     this.home = `/home/${this.name}`;
     execFileSync('useradd', ['--create-home', '--shell', '/bin/sh', this.name], { stdio: 'pipe' });
+    process.once('exit', this.#removeLate);
   }
 
+  readonly #removeLate = () => this.remove();
+
   remove(): void {
+    process.off('exit', this.#removeLate);
     execFileSync('userdel', ['--force', '--remove', this.name], { stdio: 'ignore' });
   }
 }
@@ -108,6 +112,7 @@ const stepSeconds = 30;
 
 /** `teleport start`, its log beside its configuration. */
 class Daemon {
+  static readonly #all: Daemon[] = [];
   readonly #child: ChildProcess;
   readonly #log: string;
 
@@ -116,6 +121,20 @@ class Daemon {
     const log = openSync(this.#log, 'a');
     this.#child = spawn(bin('teleport'), ['start', '-c', config], { stdio: ['ignore', log, log] });
     closeSync(log);
+    if (Daemon.#all.push(this) === 1) Daemon.#endWithTests();
+  }
+
+  /** A run that is cut short leaves no daemon behind. */
+  static #endWithTests(): void {
+    process.once('exit', () => {
+      for (const daemon of Daemon.#all) daemon.#child.kill('SIGKILL');
+    });
+    for (const [signal, number] of [
+      ['SIGTERM', 15],
+      ['SIGINT', 2],
+    ] as const) {
+      process.once(signal, () => process.exit(128 + number));
+    }
   }
 
   get log(): string {

@@ -47,9 +47,11 @@ export async function measureSessions(rounds: number): Promise<SessionFigures> {
     let sessions = 0;
     const one = async (peer: Peer) => {
       const from = performance.now();
-      const { status } = await run('ssh', [...servers.args(peer), 'true']);
-      if (status !== 0) failed++;
-      if (peer === 'sallyport') sessions++;
+      const { status, stderr } = await run('ssh', [...servers.args(peer), 'true']);
+      if (status !== 0) {
+        failed++;
+        process.stderr.write(`${peer}: ssh ended with ${status}: ${stderr}`);
+      } else if (peer === 'sallyport') sessions++;
       return performance.now() - from;
     };
     // The first sessions of a daemon compile its code.

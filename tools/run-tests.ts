@@ -22,13 +22,13 @@ interface Group {
 const groups: Record<string, Group> = {
   unit: {
     patterns: ['packages/*/src/**/*.test.ts', 'tools/**/*.test.ts'],
-    exclude: /\.(root|interop)\.test\.ts$/,
+    exclude: /\.(root|interop|browser)\.test\.ts$/,
     concurrency: cpus().length,
     timeoutMs: 180_000,
   },
-  // Against whole programs (OpenSSH's, our own commands, our tools) and under load: too slow for the fast loop.
+  // Against whole programs (OpenSSH's, a browser, our own commands and tools) and under load: too slow for the fast loop.
   interop: {
-    patterns: ['packages/*/src/**/*.interop.test.ts', 'tools/**/*.interop.test.ts'],
+    patterns: ['packages/*/src/**/*.{interop,browser}.test.ts', 'tools/**/*.interop.test.ts'],
     concurrency: cpus().length,
     timeoutMs: 180_000,
   },

@@ -57,7 +57,7 @@ async function readPiped(question: string): Promise<string> {
 /** Line editing is backspace only: enough for a password, and nothing of it is ever shown or kept. */
 function askOn({ input, output }: Terminal, question: string, hidden: boolean): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
-  output.write(question);
+  // Before the question: who answers at once must neither see the answer nor be answered by the terminal itself.
   input.setRawMode(true);
   let text = '';
   const finish = (action: () => void) => {
@@ -80,5 +80,6 @@ function askOn({ input, output }: Terminal, question: string, hidden: boolean): 
     }
   });
   input.on('end', () => reject(interrupted()));
+  output.write(question);
   return promise;
 }

@@ -15,11 +15,13 @@ import { noSshd, RealSshd } from './sshd.fixture.ts';
 
 const skip = cannotLaunch() || noSshd;
 
-// /proc/$$ is the shell itself, not a child of it; descriptors are seen by a child, since a shell's own come and go.
+// /proc/$$ is the shell itself, not a child of it; descriptors and signals are seen by a child, since a shell's
+// own come and go: bash blocks and catches some while it waits, and hands on what it was given itself.
 const probe = `echo BEGIN-$((1+1))
 echo "argv: $0"; echo "id: $(id)"; echo "umask: $(umask)"; echo "pwd: $PWD"
 echo "tty: $(tty)"; test -t 0 && stat -c 'owner: %U %G %a' "$(tty)"
-grep -E '^(Uid|Gid|Groups|Sig(Blk|Ign|Cgt)|ShdPnd|SigPnd|Cap[A-Za-z]*|NoNewPrivs|Seccomp):' /proc/$$/status
+grep -E '^(Uid|Gid|Groups|Cap[A-Za-z]*|NoNewPrivs|Seccomp):' /proc/$$/status
+grep -E '^(Sig(Blk|Ign|Cgt)|ShdPnd|SigPnd):' /proc/self/status
 cut -d' ' -f6,7 /proc/$$/stat | sed "s/^$$ /leader /;s/^/session: /;s/[1-9][0-9]*$/tty/"
 sed 's/^/limit: /' /proc/$$/limits
 ls -l --color=never /proc/self/fd

@@ -7,6 +7,7 @@ import type { Ping } from '@sallyport/contracts/api/web-routes.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { generateEd25519, writePrivateKey } from '../../ca/openssh-private-key.ts';
 import { publicKeyBlob } from '../../ca/public-key.ts';
+import { formatAddress } from '../../config/address.ts';
 import { parseDuration } from '../../config/duration.ts';
 import { notice } from '../output.ts';
 import { addToAgent } from './agent.ts';
@@ -14,7 +15,7 @@ import { logInByBrowser } from './browser-login.ts';
 import { trustByPin } from './pin.ts';
 import { type Profile, readProfile, requireProfile, saveProfile } from './profile.ts';
 import { ask } from './prompt.ts';
-import { formatProxyAddress, type ProxyAddress, parseProxyAddress, type Trust } from './proxy-link.ts';
+import { type ProxyAddress, parseProxyAddress, type Trust } from './proxy-link.ts';
 import { printStatus } from './status.ts';
 import { webClient } from './web-client.ts';
 
@@ -93,7 +94,7 @@ async function trustFor(address: ProxyAddress, flags: LoginFlags): Promise<Trust
   }
   if (flags.caPin !== undefined)
     return { clusterCas: await trustByPin(address, flags.caPin), insecure: false };
-  return { clusterCas: await knownCas(formatProxyAddress(address)), insecure: false };
+  return { clusterCas: await knownCas(formatAddress(address)), insecure: false };
 }
 
 /** Of an earlier log-in there: the cluster's own authority needs no pin a second time. */
@@ -151,7 +152,7 @@ function ttlOf(text: string | undefined): number | undefined {
 
 function profileOf(address: ProxyAddress, ping: Ping, issued: UserCertificates, insecure: boolean): Profile {
   return {
-    web_proxy_addr: formatProxyAddress(address),
+    web_proxy_addr: formatAddress(address),
     ssh_proxy_addr: ping.proxy.ssh.ssh_public_addr ?? ping.proxy.ssh.listen_addr,
     user: issued.user,
     cluster: issued.trust.cluster_name,

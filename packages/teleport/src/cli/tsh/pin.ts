@@ -2,7 +2,8 @@
 import type { X509Certificate } from 'node:crypto';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { pinOf } from '../../ca/pin.ts';
-import { dialProxy, formatProxyAddress, type ProxyAddress } from './proxy-link.ts';
+import { formatAddress } from '../../config/address.ts';
+import { dialProxy, type ProxyAddress } from './proxy-link.ts';
 
 /** The pinned authority's PEM. Nothing but the handshake is said to the proxy before. */
 export async function trustByPin(address: ProxyAddress, pin: string): Promise<string> {
@@ -21,12 +22,7 @@ export async function trustByPin(address: ProxyAddress, pin: string): Promise<st
   socket.destroy();
   const pinned = chain.find((certificate) => pinOf(certificate.raw) === pin);
   if (pinned !== undefined) return pinned.toString();
-  throw new AppError(
-    'denied',
-    'tsh.wrong_pin',
-    `${formatProxyAddress(address)} is not the cluster of that pin.`,
-    {
-      hint: `It shows ${chain.map(({ raw }) => pinOf(raw)).join(', ') || 'no certificate'}. If the cluster was not rotated since, somebody stands in between.`,
-    },
-  );
+  throw new AppError('denied', 'tsh.wrong_pin', `${formatAddress(address)} is not the cluster of that pin.`, {
+    hint: `It shows ${chain.map(({ raw }) => pinOf(raw)).join(', ') || 'no certificate'}. If the cluster was not rotated since, somebody stands in between.`,
+  });
 }

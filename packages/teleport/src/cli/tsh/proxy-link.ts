@@ -3,6 +3,7 @@ import { connect as connectTcp, isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls, rootCertificates, type TLSSocket } from 'node:tls';
 import { AppError } from '@sallyport/contracts/errors.ts';
+import { formatAddress } from '../../config/address.ts';
 
 /** What the proxy is asked for: its web endpoints, or its SSH gateway. */
 export type Protocol = 'http/1.1' | 'teleport-proxy-ssh';
@@ -30,10 +31,6 @@ export function parseProxyAddress(text: string): ProxyAddress {
     throw new AppError('bad_input', 'tsh.bad_proxy', `--proxy: "${text}" is not HOST or HOST:PORT.`);
   }
   return { host: match[1].replace(/^\[|\]$/g, ''), port };
-}
-
-export function formatProxyAddress({ host, port }: ProxyAddress): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 export async function dialProxy(address: ProxyAddress, protocol: Protocol, trust: Trust): Promise<TLSSocket> {
@@ -75,7 +72,7 @@ const certificateProblems = new Set([
 ]);
 
 export function unreachable(address: ProxyAddress, error: Error): AppError {
-  const where = formatProxyAddress(address);
+  const where = formatAddress(address);
   const code = 'code' in error ? String(error.code) : '';
   if (certificateProblems.has(code)) {
     return new AppError(

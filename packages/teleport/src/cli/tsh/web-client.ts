@@ -5,8 +5,9 @@ import { createInterface } from 'node:readline';
 import { createClient, type HttpAnswer, type HttpRequest } from '@sallyport/contracts/api/client.ts';
 import { webRoutes } from '@sallyport/contracts/api/web-routes.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
+import { formatAddress } from '../../config/address.ts';
 import { productVersion } from '../version.ts';
-import { dialProxy, formatProxyAddress, type ProxyAddress, type Trust } from './proxy-link.ts';
+import { dialProxy, type ProxyAddress, type Trust } from './proxy-link.ts';
 
 // As in membership/transport.ts: importing node:http loads much that a client never uses.
 const { request: httpRequest } = createRequire(import.meta.url)('node:http') as typeof import('node:http');
@@ -28,7 +29,7 @@ async function send(address: ProxyAddress, trust: Trust, request: HttpRequest): 
       createConnection: () => socket,
       method: request.method,
       path: request.path,
-      headers: { ...request.headers, host: formatProxyAddress(address), connection: 'close' },
+      headers: { ...request.headers, host: formatAddress(address), connection: 'close' },
       timeout: answerTimeoutMs,
     },
     resolve,
@@ -39,7 +40,7 @@ async function send(address: ProxyAddress, trust: Trust, request: HttpRequest): 
       new AppError(
         'unavailable',
         'tsh.unreachable',
-        `${formatProxyAddress(address)} did not answer: ${cause.message}.`,
+        `${formatAddress(address)} did not answer: ${cause.message}.`,
         {
           cause,
         },

@@ -34,6 +34,8 @@ export interface OneHostOptions {
   readonly folder?: string;
   /** Taken when it is free; default is any free one. */
   readonly port?: number;
+  /** The proxy's web port, taken when it is free. Without it there is no proxy. */
+  readonly webPort?: number;
 }
 
 /** Waits until `check` gives something other than undefined and false; throws `what` after the deadline. */
@@ -92,6 +94,8 @@ export class OneHost {
 
   readonly folder: string;
   readonly port: number;
+  /** undefined: no proxy. */
+  readonly webPort: number | undefined;
   readonly configPath: string;
   readonly dataDir: string;
   readonly #keepFolder: boolean;
@@ -99,9 +103,15 @@ export class OneHost {
   #daemon: ChildProcess | undefined;
   #identities = new Map<string, string>();
 
-  private constructor(folder: string, keepFolder: boolean, port: number, cgroupPath: string) {
+  private constructor(
+    folder: string,
+    keepFolder: boolean,
+    ports: { port: number; webPort: number | undefined },
+    cgroupPath: string,
+  ) {
     this.folder = folder;
-    this.port = port;
+    this.port = ports.port;
+    this.webPort = ports.webPort;
     this.configPath = join(folder, 'teleport.yaml');
     this.dataDir = join(folder, 'data');
     this.#keepFolder = keepFolder;
@@ -127,7 +137,9 @@ export class OneHost {
     await mkdir(folder, { recursive: true });
     // Where the host has none, ours is mounted, as the documented default says.
     const cgroupPath = (await cgroup2Mount()) ?? '/cgroup2';
-    const host = new OneHost(folder, keep, await freePort(options.port), cgroupPath);
+    const port = await freePort(options.port);
+    const webPort = options.webPort === undefined ? undefined : await freePort(options.webPort);
+    const host = new OneHost(folder, keep, { port, webPort }, cgroupPath);
     await writeFile(host.configPath, host.#config(options));
     return host;
   }
@@ -162,8 +174,7 @@ auth_service:
   enabled: true
   cluster_name: demo
   listen_addr: 127.0.0.1:0
-proxy_service:
-  enabled: false
+${this.#proxyService}
 ssh_service:
   enabled: true
   listen_addr: 127.0.0.1:${this.port}
@@ -173,6 +184,16 @@ ssh_service:
     root_path: ${this.#rootPath}
 ${options.sshService ?? ''}
 `;
+  }
+
+  get #proxyService(): string {
+    if (this.webPort === undefined) return 'proxy_service:\n  enabled: false';
+    return `proxy_service:
+  enabled: true
+  web_listen_addr: 127.0.0.1:${this.webPort}
+  public_addr: 127.0.0.1:${this.webPort}
+  listen_addr: 127.0.0.1:0
+  tunnel_listen_addr: 127.0.0.1:0`;
   }
 
   /** What holds the cgroups of its sessions. */
@@ -211,7 +232,7 @@ ${options.sshService ?? ''}
     await until('the node listens', async () => {
       if (ended)
         throw new Error(`teleport start ended:\n${readFileSync(this.daemonLog, 'utf8').slice(-4000)}`);
-      return await accepts(this.port);
+      return (await accepts(this.port)) && (this.webPort === undefined || (await accepts(this.webPort)));
     });
   }
 

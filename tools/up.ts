@@ -1,5 +1,6 @@
 /** `make up`: keeps a one-host cluster running until Ctrl-C and says how to log in. Its folder is kept. */
 import { writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join, relative } from 'node:path';
 import process from 'node:process';
 import pc from 'picocolors';
@@ -19,7 +20,12 @@ process.once('beforeExit', async () => {
   process.exit(1);
 });
 say('Starting a one-host cluster …');
-const cluster = await OneHost.start({ folder, port: 3022 });
+const cluster = await OneHost.start({ folder, port: 3022, webPort: 3080 });
+
+// The folder is kept: on a second run alice is there, and has perhaps signed up.
+const added = await cluster.tctl('users', 'add', 'alice', '--logins=root', '--format=json');
+const link = added.status === 0 ? (JSON.parse(added.stdout) as { invite_url: string }).invite_url : undefined;
+const status = JSON.parse((await cluster.tctl('status', '--format=json')).stdout) as { ca_pins: string[] };
 const identity = await cluster.identity('alice');
 
 /** What `ssh -F` needs, so that logging in is one short line. */
@@ -41,10 +47,15 @@ await writeFile(
 );
 
 const tctl = `${here(join(repository, 'packages/teleport/bin/tctl'))} -c ${here(cluster.configPath)}`;
+const tsh = here(join(repository, 'packages/teleport/bin/tsh'));
+const login = `${tsh} login --proxy=127.0.0.1:${cluster.webPort} --user=alice --ca-pin=${status.ca_pins[0]}`;
 say(`
 ${pc.bold('A one-host cluster runs')} on 127.0.0.1:${cluster.port}, in ${here(folder)}/. alice may log in as root for an hour.
 
-  log in       ${pc.cyan(`ssh -F ${here(sshConfig)} demo`)}
+  log-in URL   ${pc.cyan(link ?? `alice has one from before; anew: ${tctl} users reset alice`)}
+  then         ${pc.cyan(login)}
+               ${pc.cyan(`${tsh} ssh root@${hostname()}`)}
+  or at once   ${pc.cyan(`ssh -F ${here(sshConfig)} demo`)}
   watch        ${pc.cyan(`tail -f ${here(cluster.eventsLog)} | jq -c 'select(.event == "session.command") | {user, path, argv}'`)}
   administer   ${pc.cyan(`${tctl} users ls`)}
   sign anew    ${pc.cyan(`${tctl} auth sign --user=alice --out=${here(identity)} --ttl=1h --overwrite`)}

@@ -271,13 +271,19 @@ describe(`${userCount} users, ${nodeCount} nodes, ${sessionCount} sessions`, { t
     const loggedIn = await cluster.tsh('lister', logIn, { input: `correct horse ${userName(0)}\n` });
     assert.equal(loggedIn.status, 0, loggedIn.stderr);
     const times: number[] = [];
+    // What it takes to get to the desk and run a program there is not of tsh.
+    const ways: number[] = [];
     for (let i = 0; i < 11; i++) {
       const from = performance.now();
+      await cluster.at(cluster.desk, ['/bin/true']);
+      const begun = performance.now();
       const { stdout, stderr } = await cluster.tsh('lister', ['ls', '--format=names']);
-      times.push(performance.now() - from);
+      times.push(performance.now() - begun);
+      ways.push(begun - from);
       assert.equal(stdout.trim().split('\n').length, nodeCount + 1, stderr);
     }
     say(`tsh ls, ${nodeCount + 1} nodes, with start of the process: ${spread(times)} (target ≤ 300 ms)`);
+    say(`of that, getting to the host of the person and back: ${spread(ways)}`);
   });
 
   test('keeps and records all sessions that live at one time', async () => {

@@ -8,7 +8,12 @@ const login = {
   ...perhapsUser,
   ...status,
   ...connection,
-  method: z.string().optional().describe('local, oidc, saml, …'),
+  method: z.string().optional().describe('local, oidc, github, …'),
+  connector: z.string().optional().describe('the identity provider that vouched, or did not'),
+  attributes: z
+    .record(z.string(), z.array(z.string()))
+    .optional()
+    .describe('what the provider says of the person: a bounded part of it'),
   user_agent: z.string().optional(),
   mfa_device: z
     .looseObject({ mfa_device_name: z.string().optional(), mfa_device_uuid: z.string().optional() })
@@ -28,6 +33,24 @@ export const userLoginFailure = define(
   'A log-in failed.',
   login,
   (e) => `${who(e)} failed to log in${because(e.error)}`,
+);
+
+const by = ({ connector }: { readonly connector?: string | undefined }) =>
+  connector === undefined ? '' : ` by ${shown(connector)}`;
+
+export const ssoLogin = define(
+  'user.login',
+  'T1001I',
+  'Somebody logged in by an identity provider.',
+  login,
+  (e) => `${who(e)} logged in${by(e)}`,
+);
+export const ssoLoginFailure = define(
+  'user.login',
+  'T1001W',
+  'A log-in by an identity provider failed.',
+  login,
+  (e) => `${who(e)} failed to log in${by(e)}${because(e.error)}`,
 );
 
 export const authFailure = define(

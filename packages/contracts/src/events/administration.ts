@@ -88,6 +88,49 @@ export const roleUpdated = define(
   did('changed role'),
 );
 
+export const oidcCreated = define(
+  'oidc.created',
+  'T8100I',
+  'An OpenID Connect provider was added.',
+  named,
+  did('created OIDC connector'),
+);
+export const oidcDeleted = define(
+  'oidc.deleted',
+  'T8101I',
+  'An OpenID Connect provider was removed.',
+  named,
+  did('deleted OIDC connector'),
+);
+export const oidcUpdated = define(
+  'oidc.updated',
+  'T8102I',
+  'An OpenID Connect provider was changed.',
+  named,
+  did('changed OIDC connector'),
+);
+export const githubCreated = define(
+  'github.created',
+  'T8000I',
+  'GitHub was added as an identity provider.',
+  named,
+  did('created GitHub connector'),
+);
+export const githubDeleted = define(
+  'github.deleted',
+  'T8001I',
+  'GitHub was removed as an identity provider.',
+  named,
+  did('deleted GitHub connector'),
+);
+export const githubUpdated = define(
+  'github.updated',
+  'T8002I',
+  'GitHub as an identity provider was changed.',
+  named,
+  did('changed GitHub connector'),
+);
+
 export const joinTokenCreate = define(
   'join_token.create',
   'TJT00I',

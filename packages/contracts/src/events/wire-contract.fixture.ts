@@ -33,6 +33,7 @@ session.network.outcome | T4012I | M U S Srv B | outcome duration_ms
 session.events_lost | T4020W | M U S Srv | kind count first_time last_time cause
 session.attribution | T4021W | M U S Srv B | reason old_value new_value
 user.login | T1000I T1000W | M U St C | method user_agent mfa_device
+user.login | T1001I T1001W | M U St C | method user_agent mfa_device connector attributes
 auth | T3007W | M U C St |
 api.refused | TAP00W | M U C St | call request_id
 exec | T3002I T3002E | M U C S Srv Cmd |
@@ -53,6 +54,12 @@ mfa.delete | T1007I | M U |
 role.created | T9000I | M U | name
 role.deleted | T9001I | M U | name
 role.updated | T9002I | M U | name
+oidc.created | T8100I | M U | name
+oidc.deleted | T8101I | M U | name
+oidc.updated | T8102I | M U | name
+github.created | T8000I | M U | name
+github.deleted | T8001I | M U | name
+github.updated | T8002I | M U | name
 join_token.create | TJT00I | M U |
 instance.join | TJ002I TJ002E | M U |
 lock.created | TLK00I | M U |

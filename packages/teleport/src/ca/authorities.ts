@@ -1,77 +1,60 @@
-// The cluster's certificate authorities on the auth host: SSH and X.509, for hosts and for users, and their rotation
-// (what its phases mean: rotation.ts; how they lie on disk: authority-files.ts).
-import { join } from 'node:path';
+// The cluster's certificate authorities on an auth host: SSH and X.509, for hosts and for users, and their rotation
+// (what its phases mean: rotation.ts; where they are kept: authority-vault.ts).
 import type { Trust } from '@sallyport/contracts/api/auth-routes.ts';
 import type { CertAuthorityDocument } from '@sallyport/contracts/api/resources.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
-import {
-  type AuthorityKeys,
-  type AuthorityState,
-  freshGeneration,
-  openKeys,
-  readState,
-  removeKeys,
-  writeState,
-} from './authority-files.ts';
+import { AuthorityFiles } from './authority-files.ts';
+import type {
+  AuthorityKeys,
+  AuthorityState,
+  AuthorityVault,
+  HeldAuthorities,
+  VaultOrder,
+} from './authority-vault.ts';
 import { pinOf } from './pin.ts';
-import { makePrivateDirectory } from './private-file.ts';
 import { publicKeyLine } from './public-key.ts';
-import {
-  type AuthorityType,
-  advance,
-  type Rotation,
-  type RotationPhase,
-  retiredNames,
-  trustedNames,
-} from './rotation.ts';
+import { type AuthorityType, advance, type RotationPhase, trustedNames } from './rotation.ts';
 
 export type { AuthorityType, RotationPhase } from './rotation.ts';
 
-export interface AuthoritiesOptions {
-  readonly dataDir: string;
-  readonly clusterName: string;
-  /** Make missing keys (the auth service); otherwise their absence is an error. */
-  readonly create: boolean;
-  readonly now: () => Date;
-}
+/** `dataDir`: kept as files there. */
+export type AuthoritiesOptions = VaultOrder &
+  ({ readonly dataDir: string } | { readonly vault: AuthorityVault });
 
 /** The keys that sign new certificates now. Ask for each certificate anew: a rotation changes them. */
 export type ActiveAuthority = AuthorityKeys;
 
-type KeysByName = ReadonlyMap<string, AuthorityKeys>;
+/** Rotations that came in between, by other auth servers, before ours is given up. */
+const maxRaces = 5;
 
 export class Authorities {
   readonly clusterName: string;
-  readonly #directory: string;
-  readonly #options: AuthoritiesOptions;
+  readonly #vault: AuthorityVault;
+  readonly #order: VaultOrder;
   readonly #listeners = new Set<() => void>();
-  #state: AuthorityState;
-  #keys: KeysByName;
+  readonly #unwatch: () => void;
+  #held: HeldAuthorities;
   #trust: Trust | undefined;
-  /** Rotations one after the other. */
+  /** Rotations, and looks at what others did, one after the other. */
   #turn: Promise<unknown> = Promise.resolve();
 
-  private constructor(options: AuthoritiesOptions, state: AuthorityState, keys: KeysByName) {
-    this.clusterName = options.clusterName;
-    this.#directory = join(options.dataDir, 'ca');
-    this.#options = options;
-    this.#state = state;
-    this.#keys = keys;
+  private constructor(vault: AuthorityVault, order: VaultOrder, held: HeldAuthorities) {
+    this.clusterName = order.clusterName;
+    this.#vault = vault;
+    this.#order = order;
+    this.#held = held;
+    // What cannot be read now is kept as it was; the vault calls again.
+    this.#unwatch = vault.watch(() => void this.#inTurn(() => this.#look()).catch(() => undefined));
   }
 
   static async open(options: AuthoritiesOptions): Promise<Authorities> {
-    const directory = join(options.dataDir, 'ca');
-    if (options.create) await makePrivateDirectory(directory);
-    const existing = await readState(directory);
-    const state = existing ?? firstState(options.clusterName);
-    refuseOtherCluster(state, options.clusterName);
-    const keys = new Map([
-      ...(await openAll('host', state.host, directory, options)),
-      ...(await openAll('user', state.user, directory, options)),
-    ]);
-    // Written after the keys it names: whoever finds it finds them.
-    if (existing === undefined && options.create) await writeState(directory, state);
-    return new Authorities(options, state, keys);
+    const { clusterName, create, now } = options;
+    const order = { clusterName, create, now };
+    const vault = 'vault' in options ? options.vault : new AuthorityFiles(options.dataDir);
+    const authorities = new Authorities(vault, order, await vault.open(order));
+    // Somebody may have changed them between reading and watching.
+    if ('vault' in options) await authorities.#inTurn(() => authorities.#look());
+    return authorities;
   }
 
   active(type: AuthorityType): ActiveAuthority {
@@ -106,7 +89,7 @@ export class Authorities {
   /** The public halves as resources, `host` and `user`. */
   documents(): CertAuthorityDocument[] {
     return (['host', 'user'] as const).map((type) => {
-      const { phase, started } = this.#state[type];
+      const { phase, started } = this.#held.state[type];
       return {
         kind: 'cert_authority',
         version: 'v2',
@@ -122,11 +105,9 @@ export class Authorities {
     });
   }
 
-  /** Takes one authority or both to `phase`; resolves to the phase of each once it is on disk. */
+  /** Takes one authority or both to `phase`; resolves to the phase of each once it is kept. */
   rotate(type: AuthorityType | 'all', phase: RotationPhase): Promise<Record<AuthorityType, RotationPhase>> {
-    const done = this.#turn.then(() => this.#rotate(type, phase));
-    this.#turn = done.catch(() => undefined);
-    return done;
+    return this.#inTurn(() => this.#rotate(type, phase));
   }
 
   /** Called after each change of phase. Returns how to stop. */
@@ -135,85 +116,58 @@ export class Authorities {
     return () => this.#listeners.delete(listener);
   }
 
+  /** Stops looking at what others do. Signing goes on. */
+  close(): void {
+    this.#unwatch();
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => undefined);
+    return done;
+  }
+
   async #rotate(which: AuthorityType | 'all', phase: RotationPhase) {
     const types: AuthorityType[] = which === 'all' ? ['host', 'user'] : [which];
-    const before = this.#state;
-    const after = await this.#next(types, phase);
-    const keys = new Map<string, AuthorityKeys>();
-    for (const type of ['host', 'user'] as const) {
-      // Keys first, then the state that names them: a crash in between leaves keys that nobody trusts.
-      for (const name of trustedNames(type, after[type])) {
-        keys.set(name, this.#keys.get(name) ?? (await this.#make(name, type)));
+    for (let race = 0; ; race++) {
+      try {
+        const next = await this.#next(types, phase);
+        this.#hold(await this.#vault.advance(this.#held, next, this.#order));
+        return { host: next.host.phase, user: next.user.phase };
+      } catch (error) {
+        // Whatever went wrong, the step may have been taken: what is kept now counts.
+        await this.#look().catch(() => undefined);
+        if (AppError.from(error).code !== 'ca.raced' || race >= maxRaces) throw error;
       }
     }
-    await writeState(this.#directory, after);
-    this.#state = after;
-    this.#keys = keys;
-    this.#trust = undefined;
-    for (const listener of this.#listeners) listener();
-    for (const type of types) await this.#forget(before[type], after[type]);
-    return { host: after.host.phase, user: after.user.phase };
   }
 
   /** Both are asked before either is changed. */
   async #next(types: readonly AuthorityType[], phase: RotationPhase): Promise<AuthorityState> {
-    let next = this.#state;
+    let next = this.#held.state;
     for (const type of types) {
-      const fresh = await freshGeneration(this.#directory, type);
-      next = { ...next, [type]: advance(next[type], phase, fresh, this.#options.now()) };
+      const fresh = await this.#vault.freshGeneration(type);
+      next = { ...next, [type]: advance(next[type], phase, fresh, this.#order.now()) };
     }
     return next;
   }
 
-  async #make(name: string, type: AuthorityType): Promise<AuthorityKeys> {
-    const { clusterName: cluster, now } = this.#options;
-    return openKeys(name, { directory: this.#directory, type, cluster, create: true, now: now() });
+  async #look(): Promise<void> {
+    const held = await this.#vault.open({ ...this.#order, create: false });
+    if (held.revision !== this.#held.revision) this.#hold(held);
   }
 
-  async #forget(before: Rotation, after: Rotation): Promise<void> {
-    for (const name of retiredNames(before, after)) await removeKeys(this.#directory, name);
+  #hold(held: HeldAuthorities): void {
+    this.#held = held;
+    this.#trust = undefined;
+    for (const listener of this.#listeners) listener();
   }
 
   #trusted(type: AuthorityType): AuthorityKeys[] {
-    return trustedNames(type, this.#state[type]).flatMap((name) => this.#keys.get(name) ?? []);
+    return trustedNames(type, this.#held.state[type]).flatMap((name) => this.#held.keys.get(name) ?? []);
   }
 
   #line({ ssh }: AuthorityKeys, type: AuthorityType): string {
     return publicKeyLine(ssh.publicKey, `sallyport ${type} CA of ${this.clusterName}`);
   }
-}
-
-function firstState(clusterName: string): AuthorityState {
-  const standby = (current: string): Rotation => ({ phase: 'standby', current });
-  return { cluster_name: clusterName, host: standby('host_ca'), user: standby('user_ca') };
-}
-
-/** The name stands in every certificate: under another one, all of them would be refused without a clear reason. */
-function refuseOtherCluster(state: AuthorityState, clusterName: string): void {
-  if (state.cluster_name === clusterName) return;
-  throw new AppError(
-    'conflict',
-    'ca.other_cluster',
-    `The authorities here are those of cluster "${state.cluster_name}", not of "${clusterName}".`,
-    {
-      hint: 'A cluster keeps its name for life: set cluster_name back, or start anew with an empty data_dir.',
-    },
-  );
-}
-
-async function openAll(
-  type: AuthorityType,
-  rotation: Rotation,
-  directory: string,
-  { clusterName: cluster, create, now }: AuthoritiesOptions,
-): Promise<[string, AuthorityKeys][]> {
-  const names = trustedNames(type, rotation);
-  // Only the first generation is made here: a later one that is missing was lost, and must be restored.
-  const mayMake = (name: string) => create && !name.includes('-');
-  return Promise.all(
-    names.map(async (name): Promise<[string, AuthorityKeys]> => {
-      const keys = await openKeys(name, { directory, type, cluster, create: mayMake(name), now: now() });
-      return [name, keys];
-    }),
-  );
 }

@@ -1,5 +1,5 @@
 // One session's life: opening, flow, leaving, lingering, closing. What each step means for the evidence is in
-// opening.ts and session-closing.ts; how bytes move is in terminal-flow.ts; the kernel's side in kernel-watch.ts.
+// opening.ts and session-closing.ts; how bytes move is in session-flow.ts; the kernel's side in kernel-watch.ts.
 //
 // The channel closes when sshd's would. What the user left running goes on, watched: the session ends, for the
 // log, when the last of its tasks is gone.
@@ -7,15 +7,16 @@ import { AppError } from '@sallyport/contracts/errors.ts';
 import { TerminalRecording } from '../recording/terminal-recording.ts';
 import type { SessionChannel } from '../ssh-transport/session-channel.ts';
 import { type Gap, KernelWatch } from './kernel-watch.ts';
-import type { Exit, LaunchedSession, PtyRequest, WindowSize } from './launch.ts';
+import type { LaunchedSession, PtyRequest, WindowSize } from './launch.ts';
 import { OpeningFailed, type OpeningParts, openSession, type StepName } from './opening.ts';
 import { closeSession } from './session-closing.ts';
 import { execEvent, leaveEvent, recordingFailedEvent, resizeEvent, startEvent } from './session-events.ts';
 import type { SessionFacts } from './session-facts.ts';
+import { execOutcome, SessionFlow } from './session-flow.ts';
 import type { SessionHost } from './session-host.ts';
 import { forgetSession, writeJournal } from './session-journal.ts';
 import type { SessionRecord } from './session-record.ts';
-import { type ByteCounts, type FlowEnd, outputTail, passInput, passOutput } from './terminal-flow.ts';
+import type { ByteCounts } from './terminal-flow.ts';
 
 export interface SessionRequest {
   readonly facts: SessionFacts;
@@ -24,9 +25,6 @@ export interface SessionRequest {
   readonly env: Readonly<Record<string, string>>;
   readonly remoteHost: string;
 }
-
-/** Silence after the leader's exit that counts as the end of a terminal somebody else keeps open, ms. */
-const terminalTailMs = 500;
 
 export class Session {
   readonly facts: SessionFacts;
@@ -214,10 +212,16 @@ export class Session {
     if (!launched) return;
     if (this.#pendingSize) launched.resize(this.#pendingSize);
     if (this.#ended) await this.#kill(); // asked for while it was opening
-    const outputs = this.#startFlow(launched);
-    const leader = this.#followLeader(launched, outputs);
+    const flow = new SessionFlow({
+      channel: this.#request.channel,
+      launched,
+      record: (bytes) => this.#recordOutput(bytes),
+      counts: this.#counts,
+      gone: this.#gone.promise,
+    });
+    const leader = flow.followLeader();
     await this.#gone.promise;
-    this.#hangUpProcess(launched);
+    flow.hangUp();
     const [exit] = await Promise.all([leader, this.#record.emit(leaveEvent(this.facts))]);
     if (this.facts.command !== undefined) await this.#record.emit(execOutcome(this.facts, exit));
     await launched.closed;
@@ -226,50 +230,9 @@ export class Session {
     await this.#close(true, this.#ended?.message);
   }
 
-  #startFlow(launched: LaunchedSession): Promise<FlowEnd>[] {
-    const { channel } = this.#request;
-    const record = (bytes: Buffer) => this.#recordOutput(bytes);
-    const input = launched.terminal?.input ?? launched.pipes?.stdin;
-    if (input) {
-      void passInput(channel.stdin, input, this.#counts).then(() => {
-        // A terminal has no end of input; a pipe has, and its reader waits for it.
-        if (launched.pipes) launched.pipes.stdin.end();
-      });
-    }
-    if (launched.terminal)
-      return [passOutput(launched.terminal.output, channel.stdout, record, this.#counts)];
-    if (!launched.pipes) return [];
-    return [
-      passOutput(launched.pipes.stdout, channel.stdout, record, this.#counts),
-      passOutput(launched.pipes.stderr, channel.stderr, record, this.#counts),
-    ];
-  }
-
   /** False: the bytes are not recorded and must not be passed on. */
   async #recordOutput(bytes: Buffer): Promise<boolean> {
     return (await this.#record.print(bytes)) || this.facts.recordSession === 'best_effort';
-  }
-
-  /** Tells the client how its leader ended and closes the channel, when sshd would. */
-  async #followLeader(launched: LaunchedSession, outputs: Promise<FlowEnd>[]): Promise<Exit | AppError> {
-    const { channel } = this.#request;
-    const exit = await launched.exited.catch((thrown: unknown) => AppError.from(thrown));
-    // A terminal: first what it still holds. Pipes: the status goes out at once, and whoever holds their other
-    // end (a background task) keeps the channel open, as with sshd.
-    if (launched.terminal && outputs[0]) await outputTail(outputs[0], this.#counts, terminalTailMs);
-    tellExit(channel, exit);
-    if (launched.pipes) await Promise.race([Promise.all(outputs), this.#gone.promise]);
-    await channel.close();
-    return exit;
-  }
-
-  /** The client is gone. A terminal hangs up; a program writing into a pipe meets EPIPE. */
-  #hangUpProcess(launched: LaunchedSession): void {
-    launched.hangUp();
-    launched.terminal?.close();
-    launched.pipes?.stdin.destroy();
-    launched.pipes?.stdout.destroy();
-    launched.pipes?.stderr.destroy();
   }
 
   async #close(left: boolean, interrupted: string | undefined): Promise<void> {
@@ -339,18 +302,6 @@ export class Session {
 
 /** sshd's own status for a session it could not start is 255 at the client's; ours is told apart from a shell's. */
 const notOpenedStatus = 254;
-
-function tellExit(channel: SessionChannel, exit: Exit | AppError): void {
-  if (exit instanceof AppError) channel.exit(255);
-  else if ('code' in exit) channel.exit(exit.code);
-  else channel.exitSignal(exit.signal, exit.coreDumped, '');
-}
-
-function execOutcome(facts: SessionFacts, exit: Exit | AppError) {
-  if (exit instanceof AppError) return execEvent(facts, undefined, exit.message);
-  if ('signal' in exit) return execEvent(facts, undefined, `ended by SIG${exit.signal}`);
-  return exit.code === 0 ? execEvent(facts, 0) : execEvent(facts, exit.code, `exit status ${exit.code}`);
-}
 
 function splitAddress(address: string): { host: string; port: string } {
   const colon = address.lastIndexOf(':');

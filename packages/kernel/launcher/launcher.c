@@ -28,6 +28,8 @@
 
 /* Node raises its soft limit of descriptors to the hard one; sessions get the kernel's default back. */
 enum { NOFILE_SOFT = 1024 };
+/* What an unprivileged pipe may grow to by default (fs.pipe-max-size); memory is taken as it fills. */
+enum { BULK_PIPE = 1 << 20 };
 
 static void leave_the_daemon(void)
 {
@@ -57,6 +59,8 @@ static void open_streams(struct session *session)
 	for (int i = 0; i < 3; i++) {
 		if (pipe2(pipes[i], O_CLOEXEC) < 0)
 			fail("resources", errno, "pipes for the streams: %s", strerror(errno));
+		if (session->spec.sftp) /* a wake-up for each 64 KiB is what bulk costs; refused, it is slower */
+			fcntl(pipes[i][0], F_SETPIPE_SZ, BULK_PIPE);
 		/* The leader reads its standard input and writes the other two. */
 		session->streams[i] = pipes[i][i == 0 ? 0 : 1];
 		session->daemon_streams[i] = pipes[i][i == 0 ? 1 : 0];

@@ -41,6 +41,7 @@ struct spec {
 	const char *login;
 	const char *command; /* NULL: interactive log-in shell */
 	bool relay; /* no shell at all: relay.c */
+	bool sftp; /* nor here: sftp.c */
 	const char *cgroup; /* NULL: stay where we are */
 	const char *pam_service; /* NULL: no PAM */
 	const char *remote_host;
@@ -101,6 +102,8 @@ struct leader_report {
 _Noreturn void run_leader(const struct session *session, int report_fd, int go_fd);
 /* relay.c: what the leader becomes instead of a shell */
 _Noreturn void run_relay(void);
+/* sftp.c: the same, for files */
+_Noreturn void run_sftp(const struct account *account);
 /* records.c: utmp, wtmp, lastlog */
 void describe_last_login(const struct session *session, char *text, size_t size);
 void record_login(const struct session *session, pid_t leader);

@@ -150,10 +150,14 @@ void run_leader(const struct session *session, int report_fd, int go_fd)
 	/* Watched from here on: what opens no file leaves no record in front of the shell's own exec. */
 	reset_signals();
 	become(&session->account, report_fd);
-	if (session->spec.relay) {
+	if (session->spec.relay || session->spec.sftp) {
+		if (session->spec.sftp)
+			enter_home(&session->account);
 		if (close_rest(report_fd) < 0)
 			give_up(report_fd, STAGE_EXEC);
 		close(REPORT_FD); /* the supervisor takes it for the exec, which does not come */
+		if (session->spec.sftp)
+			run_sftp(&session->account);
 		run_relay();
 	}
 	if (*session->greeting)

@@ -97,6 +97,8 @@ static bool parse_field(struct spec *spec, const char *key, const char *value)
 		return add_client_env(spec, value);
 	if (!strcmp(key, "relay"))
 		return spec->relay = true;
+	if (!strcmp(key, "sftp"))
+		return spec->sftp = true;
 	if (!strcmp(key, "modes"))
 		return parse_modes(spec, value);
 	if (!strcmp(key, "size")) {

@@ -77,6 +77,7 @@ export class Gateway {
     const { proxy, limits, refused, trust } = this.#options;
     return startSshServer<GatewayUser>({
       listen: proxy.config.proxy.listenAddr,
+      bind: proxy.bind?.('proxy-ssh'),
       hostKeys: proxy.identity.hostKeys,
       version: `Sallyport-${proxy.version}`,
       limits: {

@@ -9,7 +9,7 @@ import type { LockDocument, NodeDocument, ProxyDocument } from '@sallyport/contr
 import type { Registry } from 'prom-client';
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { Address, Config } from '../config/config.ts';
-import type { HostKey } from '../ssh-transport/ssh-server.ts';
+import type { Bind, HostKey } from '../ssh-transport/ssh-server.ts';
 
 /** PEM, as node:tls takes it. */
 export interface TlsKeyPair {
@@ -85,6 +85,8 @@ export interface ProxyOptions {
   /** A new raw TCP connection to some auth server, for streams that are TLS between their ends. */
   dialAuth(): Promise<Duplex>;
   readonly limits?: Partial<ProxyLimits>;
+  /** How each port comes to listen; default: its address is bound. */
+  readonly bind?: (port: 'proxy-web' | 'proxy-ssh' | 'proxy-tunnel') => Bind;
   /** Metrics are registered here; default a registry of its own. */
   readonly registry?: Registry;
 }

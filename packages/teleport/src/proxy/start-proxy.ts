@@ -201,6 +201,7 @@ class Parts implements RunningProxy {
     };
     return startTlsMux({
       listen: config.proxy.webListenAddr,
+      bind: this.#options.bind?.('proxy-web'),
       ...this.#limits,
       routes: {
         auth: (socket) => {

@@ -3,6 +3,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { alpnProtocols as protocols } from '@sallyport/contracts/api/tunnel.ts';
 import type { Address } from '../config/config.ts';
+import type { Bind } from '../ssh-transport/ssh-server.ts';
 import { type ClientHello, ClientHelloReader } from './client-hello.ts';
 import type { ProxyLog } from './proxy.ts';
 import { Quota } from './quota.ts';
@@ -16,6 +17,7 @@ export type MuxRefusal = 'connections' | 'pending' | 'timeout' | 'invalid' | 'pl
 
 export interface TlsMuxOptions {
   readonly listen: Address;
+  readonly bind?: Bind | undefined;
   readonly maxConnections: number;
   readonly maxPendingPerAddress: number;
   readonly helloTimeoutMs: number;
@@ -72,16 +74,11 @@ class RunningMux implements TlsMux {
     return this.#sockets.size;
   }
 
-  listen(): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#server.once('error', reject);
-    this.#server.listen({ ...this.#options.listen, backlog: 1024 }, () => {
-      this.#server.removeListener('error', reject);
-      // Accepting can fail later too (out of file descriptors): not a reason to fall over.
-      this.#server.on('error', (error) => this.#options.log.warn({ error: String(error) }, 'listener error'));
-      resolve();
-    });
-    return promise;
+  async listen(): Promise<void> {
+    const { listen, bind = bindAddress, log } = this.#options;
+    await bind(this.#server, listen);
+    // Accepting can fail later too (out of file descriptors): not a reason to fall over.
+    this.#server.on('error', (error) => log.warn({ error: String(error) }, 'listener error'));
   }
 
   stopListening(): void {
@@ -164,6 +161,16 @@ class RunningMux implements TlsMux {
     socket.resume();
     setTimeout(() => socket.destroy(), plainHttpLingerMs).unref();
   }
+}
+
+function bindAddress(server: Server, at: Address): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once('error', reject);
+  server.listen({ ...at, backlog: 1024 }, () => {
+    server.removeListener('error', reject);
+    resolve();
+  });
+  return promise;
 }
 
 export async function startTlsMux(options: TlsMuxOptions): Promise<TlsMux> {

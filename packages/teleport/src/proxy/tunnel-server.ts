@@ -28,6 +28,7 @@ export function startTunnelServer(options: TunnelServerOptions): Promise<SshServ
   const { proxy, agents, maxAgents } = options;
   return startSshServer<AgentIdentity>({
     listen: proxy.config.proxy.tunnelListenAddr,
+    bind: proxy.bind?.('proxy-tunnel'),
     hostKeys: proxy.identity.hostKeys,
     version: `Sallyport-${proxy.version}`,
     limits: {

@@ -91,19 +91,12 @@ class RunningServer<Identity> implements SshServer {
     };
   }
 
-  listen(): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const { listen } = this.#context.options;
-    if (!listen) return Promise.resolve();
-    const { host, port } = listen;
-    this.listener.once('error', reject);
-    this.listener.listen({ host, port, backlog: 1024 }, () => {
-      this.listener.removeListener('error', reject);
-      // Accepting can fail later too (out of file descriptors): not a reason to fall over.
-      this.listener.on('error', (error) => this.#warn(error, 'listener error'));
-      resolve();
-    });
-    return promise;
+  async listen(): Promise<void> {
+    const { listen, bind = bindAddress } = this.#context.options;
+    if (!listen) return;
+    await bind(this.listener, listen);
+    // Accepting can fail later too (out of file descriptors): not a reason to fall over.
+    this.listener.on('error', (error) => this.#warn(error, 'listener error'));
   }
 
   setHostKeys(hostKeys: readonly HostKey[]): void {
@@ -166,6 +159,16 @@ class RunningServer<Identity> implements SshServer {
     const now = performance.now();
     for (const connection of this.#connections) connection.tick(now);
   }
+}
+
+function bindAddress(server: Server, { host, port }: Address): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once('error', reject);
+  server.listen({ host, port, backlog: 1024 }, () => {
+    server.removeListener('error', reject);
+    resolve();
+  });
+  return promise;
 }
 
 /** Resolves when listening; rejects when a host key is unfit or the address is taken. */

@@ -171,9 +171,14 @@ export interface SshConnection<Identity> extends PeerConnection {
   close(reason: string): void;
 }
 
+/** Resolves when the server listens; rejects as listening does. */
+export type Bind = (server: Server, at: Address) => Promise<void>;
+
 export interface SshServerOptions<Identity> {
   /** Absent: nothing listens, every connection comes through `handle`. */
   readonly listen?: Address;
+  /** Makes the server listen there: on a socket handed down by another process, say. Default: binds the address. */
+  readonly bind?: Bind | undefined;
   readonly hostKeys: readonly HostKey[];
   readonly limits?: Partial<SshLimits>;
   /** What follows `SSH-2.0-`. Default `Sallyport`. */

@@ -6,6 +6,7 @@ import {
   type Address,
   type AuthAttempt,
   type AuthDecision,
+  type Bind,
   type ConnectionSource,
   type HostKey,
   type Refusal,
@@ -27,6 +28,7 @@ export type Verdict<T> =
 export interface SshNodeOptions extends ConnectionHost {
   /** Absent: nothing listens; connections come through a proxy's tunnel, by `handle`. */
   readonly listen?: Address | undefined;
+  readonly bind?: Bind | undefined;
   readonly hostKeys: readonly HostKey[];
   readonly limits?: Partial<SshLimits>;
   /** Verifies the certificate and asks the access decision. Whoever calls it has proven its private key. */
@@ -60,6 +62,7 @@ export async function startSshNode(options: SshNodeOptions): Promise<SshNode> {
   const live = new Set<LiveConnection>();
   const server: SshServer = await startSshServer<Visitor>({
     ...(options.listen === undefined ? {} : { listen: options.listen }),
+    bind: options.bind,
     hostKeys: options.hostKeys,
     ...(options.limits === undefined ? {} : { limits: options.limits }),
     accepts: (query) => query.algorithm.endsWith('-cert-v01@openssh.com'),

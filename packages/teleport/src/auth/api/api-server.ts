@@ -1,6 +1,7 @@
 // The API over HTTP/1.1: a route table and its handlers, behind mutual TLS 1.3 or behind a socket file that only
 // root may open. Owns what is true of every call: who calls, how much, how long, which answer to an error. What a
 // call does is its handler's business; which calls there are, the table's.
+import type { Server } from 'node:net';
 import type { TLSSocket, TlsOptions } from 'node:tls';
 import type { AppError } from '@sallyport/contracts/errors.ts';
 import type { ApiMetrics } from './api-metrics.ts';
@@ -34,10 +35,15 @@ export interface ApiLog {
   error(fields: object, message: string): void;
 }
 
+/** Resolves when the server listens; rejects as listening does. */
+export type Bind = (server: Server, at: { readonly host: string; readonly port: number }) => Promise<void>;
+
 export interface TlsListener {
   readonly host: string;
   /** 0: any free one. */
   readonly port: number;
+  /** How it comes to listen; default: the address is bound. */
+  readonly bind?: Bind | undefined;
   /**
    * Key, certificate and client CAs. The server itself sees to TLS 1.3, to asking for a client certificate and to
    * going on without one.

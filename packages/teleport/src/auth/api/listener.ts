@@ -4,7 +4,7 @@ import { constants } from 'node:crypto';
 import { chmod, mkdtemp, rename, rm } from 'node:fs/promises';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer, type ServerOptions, type Server as TlsServer } from 'node:https';
-import { type AddressInfo, connect, type Socket } from 'node:net';
+import { type AddressInfo, connect, type Server as NetServer, type Socket } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import type { TLSSocket, TlsOptions } from 'node:tls';
 import { alpnProtocols } from '@sallyport/contracts/api/tunnel.ts';
@@ -39,7 +39,8 @@ export function listenOnTls(listen: TlsListener, limits: ApiLimits): HttpListene
       return withLimits(server, limits);
     },
     async start() {
-      await listening(made(), { host: listen.host, port: listen.port });
+      const { host, port: wanted, bind = listening } = listen;
+      await bind(made(), { host, port: wanted });
       const { address, port } = made().address() as AddressInfo;
       return { host: address, port };
     },
@@ -145,7 +146,10 @@ function answers(socketPath: string): Promise<boolean> {
   });
 }
 
-function listening(server: Server, where: { host: string; port: number } | { path: string }): Promise<void> {
+function listening(
+  server: NetServer,
+  where: { host: string; port: number } | { path: string },
+): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (cause) => {
       const place = 'path' in where ? where.path : `${where.host}:${where.port}`;

@@ -9,6 +9,7 @@ import { AppError } from '@sallyport/contracts/errors.ts';
 import type { Registry } from 'prom-client';
 import { formatAddress } from '../../config/address.ts';
 import type { Address } from '../../config/config.ts';
+import { bindAddress } from './generation/sockets.ts';
 
 /** Why it is not ready; undefined: it is. */
 export type ReadyCheck = () => string | undefined;
@@ -30,11 +31,10 @@ export class Diagnostics {
     this.#server.unref();
   }
 
-  static async listen(address: Address, registry: Registry): Promise<Diagnostics> {
+  static async listen(address: Address, registry: Registry, bind = bindAddress): Promise<Diagnostics> {
     const diagnostics = new Diagnostics(registry);
-    await new Promise<void>((resolve, reject) => {
-      diagnostics.#server.once('error', (cause) => reject(cannotListen(address, cause)));
-      diagnostics.#server.listen(address.port, address.host, resolve);
+    await bind(diagnostics.#server, address).catch((cause: unknown) => {
+      throw cannotListen(address, cause);
     });
     return diagnostics;
   }
@@ -82,7 +82,7 @@ function send(response: ServerResponse, status: number, body: object): void {
   response.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`);
 }
 
-function cannotListen(address: Address, cause: Error): AppError {
+function cannotListen(address: Address, cause: unknown): AppError {
   return new AppError(
     'unavailable',
     'start.diag_addr',

@@ -1,8 +1,9 @@
-// The auth service opened from a data directory: authorities, store, service. The daemon puts listeners before it;
+// The auth service opened from a configuration: store, authorities, service. The daemon puts listeners before it;
 // tctl, beside a daemon that is not running, calls it in its own process.
 import { join } from 'node:path';
 import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import type { Transport } from '@sallyport/contracts/api/client.ts';
+import { AppError } from '@sallyport/contracts/errors.ts';
 import type { AuditLog } from '../audit/audit-log.ts';
 import { PagedSearch } from '../audit/search-page.ts';
 import type { EventStamp } from '../audit/session-emitter.ts';
@@ -13,8 +14,13 @@ import { searchEventsHandler } from '../auth/api/search-events.ts';
 import { auditSink } from '../auth/audit-sink.ts';
 import type { AuthService, AuthSettings } from '../auth/auth-service.ts';
 import { createAuthService } from '../auth/create-auth-service.ts';
+import { SealedStore, SealingKey } from '../auth/store/sealed-store.ts';
 import { SqliteStore } from '../auth/store/sqlite-store.ts';
+import type { Store } from '../auth/store/store.ts';
+import { StoredAuthorities } from '../auth/stored-authorities.ts';
 import { Authorities } from '../ca/authorities.ts';
+import { AuthorityFiles } from '../ca/authority-files.ts';
+import { readPrivateFile } from '../ca/private-file.ts';
 import { formatAddress } from '../config/address.ts';
 import type { Config } from '../config/config.ts';
 
@@ -40,35 +46,27 @@ export interface AuthCore {
   readonly handlers: Handlers<AuthRoutes>;
   /** The API for whoever lives in this process. */
   transportAs(caller: Caller): Transport;
+  /** The state stays open. */
   close(): Promise<void>;
 }
 
-export async function openAuthCore(options: AuthCoreOptions, authorities: Authorities): Promise<AuthCore> {
-  const { config, audit, stamp, version, log } = options;
-  const store = await SqliteStore.open(config.dataDir);
+/** What auth servers of one cluster have in common: with PostgreSQL both are there for all of them. */
+export interface AuthState {
+  readonly store: Store;
+  readonly authorities: Authorities;
+  close(): Promise<void>;
+}
+
+/** `create`: make authorities where there are none, as the daemon does. */
+export async function openAuthState(config: Config, create: boolean, log: ApiLog): Promise<AuthState> {
+  const store = await openSealed(config, create, log);
   try {
-    const service = await createAuthService({
+    const authorities = await openAuthorities(config, create, store);
+    return {
       store,
       authorities,
-      audit: auditSink(audit, stamp),
-      settings: settingsOf(config),
-      version,
-      log,
-      secondary: options.secondary ?? false,
-    });
-    const handlers: Handlers<AuthRoutes> = {
-      ...service.handlers,
-      emitEvents: options.emitEvents ?? refuseEvents,
-      searchEvents: searchEventsHandler(new PagedSearch(join(config.dataDir, 'log'), options.hostUuid)),
-    };
-    return {
-      authorities,
-      service,
-      handlers,
-      transportAs: (caller) =>
-        inProcessTransport({ routes: authRoutes, handlers, rules: service, caller, log }),
       async close() {
-        await service.close();
+        authorities.close();
         await store.close();
       },
     };
@@ -78,13 +76,72 @@ export async function openAuthCore(options: AuthCoreOptions, authorities: Author
   }
 }
 
-export function openAuthorities(config: Config, create: boolean): Promise<Authorities> {
-  return Authorities.open({
-    dataDir: config.dataDir,
-    clusterName: config.auth.clusterName,
-    create,
-    now: () => new Date(),
+async function openSealed(config: Config, create: boolean, log: ApiLog): Promise<Store> {
+  const { type, encryptionKeyFile } = config.storage;
+  const key = encryptionKeyFile === undefined ? undefined : await sealingKey(encryptionKeyFile);
+  const plain = await SqliteStore.open(config.dataDir);
+  const store = new SealedStore(plain, key);
+  try {
+    if (!create) return store;
+    const sealed = await store.sealAll();
+    if (sealed > 0) log.info({ items: sealed }, 'secrets of the store were sealed');
+    if (key === undefined && type === 'postgresql') {
+      log.warn(
+        {},
+        'the keys of the cluster are in the database as they are: storage.encryption_key_file would seal them',
+      );
+    }
+    return store;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+async function sealingKey(path: string): Promise<SealingKey> {
+  const text = await readPrivateFile(path);
+  if (text !== undefined) return new SealingKey(text);
+  throw new AppError('not_found', 'store.no_key_file', `There is no encryption key at ${path}.`, {
+    hint: 'Copy it from another auth server of the cluster; for a new cluster: openssl rand -hex 32 > FILE; chmod 600 FILE',
   });
+}
+
+export async function openAuthCore(
+  options: AuthCoreOptions,
+  { store, authorities }: Pick<AuthState, 'store' | 'authorities'>,
+): Promise<AuthCore> {
+  const { config, audit, stamp, version, log } = options;
+  const service = await createAuthService({
+    store,
+    authorities,
+    audit: auditSink(audit, stamp),
+    settings: settingsOf(config),
+    version,
+    log,
+    secondary: options.secondary ?? false,
+  });
+  const handlers: Handlers<AuthRoutes> = {
+    ...service.handlers,
+    emitEvents: options.emitEvents ?? refuseEvents,
+    searchEvents: searchEventsHandler(new PagedSearch(join(config.dataDir, 'log'), options.hostUuid)),
+  };
+  return {
+    authorities,
+    service,
+    handlers,
+    transportAs: (caller) =>
+      inProcessTransport({ routes: authRoutes, handlers, rules: service, caller, log }),
+    close: () => service.close(),
+  };
+}
+
+/** On PostgreSQL they are in the store; a cluster that moves there brings those it had as files. */
+export function openAuthorities(config: Config, create: boolean, store?: Store): Promise<Authorities> {
+  const order = { clusterName: config.auth.clusterName, create, now: () => new Date() };
+  if (config.storage.type !== 'postgresql' || store === undefined)
+    return Authorities.open({ dataDir: config.dataDir, ...order });
+  const seed = () => new AuthorityFiles(config.dataDir).texts();
+  return Authorities.open({ vault: new StoredAuthorities({ store, seed }), ...order });
 }
 
 function settingsOf({ auth, proxy, nodename }: Config): AuthSettings {

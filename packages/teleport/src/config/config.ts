@@ -36,6 +36,8 @@ export interface LogConfig {
 export interface StorageConfig {
   readonly type: 'sqlite' | 'postgresql' | 'dir';
   readonly connString: string | undefined;
+  /** undefined: nothing of the store is sealed. */
+  readonly encryptionKeyFile: string | undefined;
   readonly auditEventsUris: readonly string[];
   readonly auditSessionsUri: string | undefined;
   readonly retentionPeriodMs: number | undefined;

@@ -119,6 +119,7 @@ function toConfig(raw: Raw): Config {
     storage: {
       type: teleport.storage.type,
       connString: teleport.storage.conn_string,
+      encryptionKeyFile: teleport.storage.encryption_key_file,
       auditEventsUris: teleport.storage.audit_events_uri,
       auditSessionsUri: teleport.storage.audit_sessions_uri,
       retentionPeriodMs: teleport.storage.retention_period,

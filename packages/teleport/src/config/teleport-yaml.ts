@@ -42,6 +42,10 @@ const storage = section(
       doc: 'Connection string of a `postgresql` store.',
       notYet: always,
     }),
+    encryption_key_file: path({
+      default: none,
+      doc: 'Seals what is secret in the store: keys of the authorities, password hashes, second factors. 32 random bytes in hex or base64, mode 0600, the same on every auth server.',
+    }),
     audit_events_uri: list(text({ default: '', doc: 'A place for audit events.' }), {
       doc: 'Further places audit events go to.',
       notYet: always,

@@ -60,14 +60,15 @@ function versionHeader() {
   return { 'x-sallyport-version': productVersion() };
 }
 
-const hasCluster = (config: Config) => existsSync(join(config.dataDir, 'ca'));
+const hasCluster = ({ dataDir, storage }: Config) =>
+  storage.type === 'postgresql' || existsSync(join(dataDir, 'ca'));
 
 async function offline<T>(config: Config, work: (client: AuthClient) => Promise<T>): Promise<T> {
   const { FileLog } = await import('../../audit/file-log.ts');
   const { EventStamp } = await import('../../audit/session-emitter.ts');
   const { openHostUuid } = await import('../../ca/host-uuid.ts');
-  const { openAuthCore, openAuthorities } = await import('../auth-core.ts');
-  const authorities = await openAuthorities(config, false);
+  const { openAuthCore, openAuthState } = await import('../auth-core.ts');
+  const state = await openAuthState(config, false, quiet);
   const hostUuid = await openHostUuid(config.dataDir);
   const audit = await FileLog.open({
     logDir: join(config.dataDir, 'log'),
@@ -79,7 +80,7 @@ async function offline<T>(config: Config, work: (client: AuthClient) => Promise<
     const stamp = new EventStamp({ clusterName: config.auth.clusterName });
     const core = await openAuthCore(
       { config, audit, hostUuid, stamp, version: productVersion(), log: quiet, secondary: true },
-      authorities,
+      state,
     );
     try {
       return await work(createClient(authRoutes, core.transportAs({ kind: 'admin', user: operator() })));
@@ -88,6 +89,7 @@ async function offline<T>(config: Config, work: (client: AuthClient) => Promise<
     }
   } finally {
     await audit.close();
+    await state.close();
   }
 }
 

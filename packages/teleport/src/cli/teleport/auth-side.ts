@@ -13,7 +13,7 @@ import { serverTlsOptions } from '../../ca/tls-options.ts';
 import type { Config } from '../../config/config.ts';
 import { HostMember } from '../../membership/host-member.ts';
 import type { NodeLog } from '../../ssh/node-log.ts';
-import { type AuthCore, openAuthCore, openAuthorities } from '../auth-core.ts';
+import { type AuthCore, type AuthState, openAuthCore, openAuthState } from '../auth-core.ts';
 import { authSocketPath } from '../auth-socket.ts';
 import type { ServiceMetrics } from './metrics.ts';
 
@@ -39,8 +39,18 @@ export interface AuthSide {
 }
 
 export async function openAuthSide(options: AuthSideOptions): Promise<AuthSide> {
+  const state = await openAuthState(options.config, true, options.log);
+  try {
+    return await serve(options, state);
+  } catch (error) {
+    await state.close();
+    throw error;
+  }
+}
+
+async function serve(options: AuthSideOptions, state: AuthState): Promise<AuthSide> {
   const { config, audit, log, version } = options;
-  const authorities = await openAuthorities(config, true);
+  const { authorities } = state;
   const intake = await EventIntake.open({
     audit,
     log,
@@ -49,7 +59,7 @@ export async function openAuthSide(options: AuthSideOptions): Promise<AuthSide> 
     stateDir: join(config.dataDir, 'intake'),
     clusterName: config.auth.clusterName,
   });
-  const core = await openAuthCore({ ...options, emitEvents: intake.handler }, authorities);
+  const core = await openAuthCore({ ...options, emitEvents: intake.handler }, state);
   const member = await enrol(core, options);
   const metrics = apiMetrics(options.metrics.registry);
   const shared = {
@@ -94,6 +104,7 @@ export async function openAuthSide(options: AuthSideOptions): Promise<AuthSide> 
       await Promise.all([closeServer(server), closeServer(socket)]);
       await intake.close();
       await core.close();
+      await state.close();
     },
   };
 }

@@ -20,7 +20,7 @@ import { optionText, parseCertificate } from '../../ca/parse-certificate.ts';
 import { parsePublicKeyLine, publicKeyLine } from '../../ca/public-key.ts';
 import { loadConfig } from '../../config/load-config.ts';
 import type { NodeLog } from '../../ssh/node-log.ts';
-import { openAuthCore, openAuthorities } from '../auth-core.ts';
+import { openAuthCore, openAuthorities, openAuthState } from '../auth-core.ts';
 import { removeCgroups, removeRecorders } from './host-remains.fixture.ts';
 import { type RunningTeleport, type ServiceOptions, startTeleport } from './service.ts';
 import { isAlive, until } from './until.fixture.ts';
@@ -188,12 +188,12 @@ ${this.options.sshYaml ?? ''}
 
   async #issue(): Promise<void> {
     const { config } = loadConfig(this.yaml());
-    const authorities = await openAuthorities(config, true);
+    const state = await openAuthState(config, true, this.#log());
     const nowhere = { append: async () => {}, async *search() {} };
     const stamp = new EventStamp({ clusterName: 'demo' });
     const core = await openAuthCore(
       { config, audit: nowhere, hostUuid: randomUUID(), stamp, version: '0.1.0', log: this.#log() },
-      authorities,
+      state,
     );
     const admin = createClient(authRoutes, core.transportAs({ kind: 'admin', user: 'test' }));
     const put = (document: ResourceDocument) => {
@@ -213,6 +213,7 @@ ${this.options.sshYaml ?? ''}
       body: { ssh_public_key: publicKey.toString('base64') },
     });
     await core.close();
+    await state.close();
     const certificate = publicKeyLine(Buffer.from(issued.ssh_certificate, 'base64'));
     await writeFile(join(this.folder, 'id-cert.pub'), `${certificate}\n`);
     const hosts = issued.trust.ssh_host_cas.map((line) => `@cert-authority * ${line}\n`);

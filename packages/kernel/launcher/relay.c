@@ -5,16 +5,18 @@
  * ports below 1024), and whoever watches the session sees each connection as the session's own.
  *
  * A process a connection: one name server that does not answer, one peer that does not read, holds up nobody else.
- * Nothing is executed, so the process stays undumpable (prctl(2)): the user can end it, but neither trace it nor
- * speak in its place.
+ * Nothing is executed (but xauth, in a process that holds nothing of ours), so the process stays undumpable (prctl(2)):
+ * the user can end it, but neither trace it nor speak in its place.
  *
  *   daemon → stdin      connect ID tcp PORT HOST | connect ID unix PATH
- *                       listen ID tcp PORT | listen ID unix PATH | listen ID agent
+ *                       listen ID tcp PORT | listen ID unix PATH | listen ID agent | listen ID display FIRST
+ *                       cookie ID DISPLAY PROTOCOL HEX    into the user's X authority file
  *                       close ID               a listener, or a connection that is not open yet
  *   stdout → daemon     open ID PID W R        PID holds two pipes: the daemon opens W for writing and R for reading
  *                                              through /proc/PID/fd, and writes one byte: "I have them"
  *                       failed ID TEXT
- *                       listening ID WHERE     a port or a path
+ *                       listening ID WHERE     a port, a path or the number of a display
+ *                       done ID                the cookie is there
  *                       incoming ID PID W R PORT ADDRESS     on listener ID; PORT 0 and no address on a Unix socket
  *                       closed PID             that connection is over
  *
@@ -45,6 +47,8 @@ enum {
 	/* The daemon allows fewer; this is what holds if it ever does not. */
 	CHILDREN_MAX = 256,
 	LISTENERS_MAX = 64, /* a TCP port takes two: one an address family */
+	DISPLAY_PORT = 6000, /* of display 0 */
+	DISPLAYS_TRIED = 1000, /* as sshd */
 	COMMAND_MAX = 512,
 	BACKLOG = 128,
 };
@@ -179,28 +183,61 @@ static int listen_on(const struct sockaddr *address, socklen_t length)
 	return fd;
 }
 
-/* On loopback, and on nothing else: sshd's GatewayPorts no. The second family is good to have, no more. */
-static void listen_tcp(unsigned id, unsigned port)
+enum v6 { V6_WHERE_IT_CAN, V6_NOBODY_ELSE };
+
+/*
+ * On loopback, and on nothing else: sshd's GatewayPorts no. The second family is good to have, and no more; unless
+ * nobody else may listen on it, because a client may try it first and would show its secret there.
+ * The port, or 0 with errno.
+ */
+static unsigned listen_loopback(unsigned id, unsigned port, enum v6 wanted)
 {
 	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
 	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
-	struct listener *listener = free_listener();
+	struct listener *first = free_listener(), *second;
 	socklen_t length = sizeof(v4);
 
 	v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	if (!listener || (listener->fd = listen_on((struct sockaddr *)&v4, sizeof(v4))) < 0) {
-		relay_say("failed %u %s", id, strerror(errno));
-		return;
-	}
-	listener->id = id;
-	getsockname(listener->fd, (struct sockaddr *)&v4, &length);
+	if (!first || (first->fd = listen_on((struct sockaddr *)&v4, sizeof(v4))) < 0)
+		return 0;
+	first->id = id;
+	getsockname(first->fd, (struct sockaddr *)&v4, &length);
 	v6.sin6_port = v4.sin_port;
-	listener = free_listener();
-	if (listener) {
-		listener->id = id;
-		listener->fd = listen_on((struct sockaddr *)&v6, sizeof(v6));
+	second = free_listener();
+	if (second) {
+		second->id = id;
+		second->fd = listen_on((struct sockaddr *)&v6, sizeof(v6));
 	}
-	relay_say("listening %u %u", id, ntohs(v4.sin_port));
+	if (wanted == V6_NOBODY_ELSE && (!second || (second->fd < 0 && errno == EADDRINUSE))) {
+		drop_listener(first);
+		errno = EADDRINUSE;
+		return 0;
+	}
+	return ntohs(v4.sin_port);
+}
+
+static void listen_tcp(unsigned id, unsigned port)
+{
+	port = listen_loopback(id, port, V6_WHERE_IT_CAN);
+	if (port)
+		relay_say("listening %u %u", id, port);
+	else
+		relay_say("failed %u %s", id, strerror(errno));
+}
+
+/* The first display from this number on that nobody has. */
+static void listen_display(unsigned id, unsigned first)
+{
+	errno = EADDRINUSE;
+	for (unsigned n = first; n < first + DISPLAYS_TRIED && n <= UINT16_MAX - DISPLAY_PORT; n++) {
+		if (listen_loopback(id, DISPLAY_PORT + n, V6_NOBODY_ELSE)) {
+			relay_say("listening %u %u", id, n);
+			return;
+		}
+		if (errno != EADDRINUSE)
+			break;
+	}
+	relay_say("failed %u no free display: %s", id, strerror(errno));
 }
 
 static bool listen_path(struct listener *listener, const char *path)
@@ -289,6 +326,7 @@ static void take_incoming(const struct listener *listener)
 
 static void obey(char *line)
 {
+	char display[32], protocol[64], cookie[257];
 	unsigned id, port;
 	int at = 0;
 
@@ -304,6 +342,11 @@ static void obey(char *line)
 		listen_unix(id, line + at);
 	} else if (sscanf(line, "listen %u agen%n", &id, &at) == 1 && at) {
 		listen_agent(id);
+	} else if (sscanf(line, "listen %u display %u", &id, &port) == 2) {
+		listen_display(id, port);
+	} else if (sscanf(line, "cookie %u %31s %63s %256s", &id, display, protocol, cookie) == 4) {
+		if (!in_parent(id))
+			relay_cookie(id, display, protocol, cookie);
 	} else if (sscanf(line, "close %u", &id) == 1) {
 		close_id(id);
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The relay's two halves: relay.c hears the daemon and listens, relay-stream.c is one connection. */
+/* The relay's parts: relay.c hears the daemon and listens, relay-stream.c is one connection, relay-cookie.c asks xauth. */
 #ifndef RELAY_H
 #define RELAY_H
 
@@ -12,5 +12,6 @@ void relay_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void relay_connect_tcp(unsigned id, const char *host, unsigned port);
 _Noreturn void relay_connect_unix(unsigned id, const char *path);
 _Noreturn void relay_incoming(unsigned listener, int socket, unsigned port, const char *address);
+_Noreturn void relay_cookie(unsigned id, const char *display, const char *protocol, const char *cookie);
 
 #endif

@@ -150,18 +150,23 @@ export const clientDisconnect = define(
 
 const forward = { ...user, ...connection, ...server, ...status };
 
+const x11 = {
+  ...forward,
+  sid: session.sid.optional().describe('the session whose kernel events show what was forwarded'),
+};
+
 export const x11Forward = define(
   'x11-forward',
   'T3008I',
   'X11 forwarding was requested.',
-  forward,
+  x11,
   (e) => `${who(e)} requested X11 forwarding${where(e)}`,
 );
 export const x11ForwardFailure = define(
   'x11-forward',
   'T3008W',
   'X11 forwarding was refused.',
-  forward,
+  x11,
   (e) => `X11 forwarding of ${who(e)}${where(e)} was refused${because(e.error)}`,
 );
 export const agentForward = define(

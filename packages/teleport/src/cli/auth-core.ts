@@ -1,5 +1,6 @@
 // The auth service opened from a configuration: store, authorities, service. The daemon puts listeners before it;
 // tctl, beside a daemon that is not running, calls it in its own process.
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import type { Transport } from '@sallyport/contracts/api/client.ts';
@@ -79,6 +80,7 @@ export async function openAuthState(config: Config, create: boolean, log: ApiLog
 async function openSealed(config: Config, create: boolean, log: ApiLog): Promise<Store> {
   const { type, encryptionKeyFile } = config.storage;
   const key = encryptionKeyFile === undefined ? undefined : await sealingKey(encryptionKeyFile);
+  if (create) await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
   const plain = await SqliteStore.open(config.dataDir);
   const store = new SealedStore(plain, key);
   try {

@@ -73,7 +73,7 @@ export interface SshServiceConfig {
   }[];
   readonly pam: { readonly enabled: boolean; readonly serviceName: string };
   readonly portForwarding: boolean;
-  readonly x11: boolean;
+  readonly x11: { readonly enabled: boolean; readonly firstDisplay: number };
   readonly sshFileCopy: boolean;
   readonly permitUserEnvironment: boolean;
   readonly enhancedRecording: EnhancedRecordingConfig;

@@ -174,7 +174,7 @@ function toSsh(ssh: Raw['ssh_service']): Config['ssh'] {
     commands: ssh.commands.map(({ name, command, period }) => ({ name, command, periodMs: period })),
     pam: { enabled: ssh.pam.enabled, serviceName: ssh.pam.service_name },
     portForwarding: ssh.port_forwarding,
-    x11: ssh.x11.enabled,
+    x11: { enabled: ssh.x11.enabled, firstDisplay: ssh.x11.display_offset },
     sshFileCopy: ssh.ssh_file_copy,
     permitUserEnvironment: ssh.permit_user_env,
     enhancedRecording: toEnhancedRecording(ssh.enhanced_recording),

@@ -249,7 +249,15 @@ const sshService = section(
       doc: 'Allow port forwarding, for roles that do.',
     }),
     x11: section(
-      { enabled: bool({ default: false, doc: 'Allow X11 forwarding.', notYet: (on) => on }) },
+      {
+        enabled: bool({ default: false, doc: 'Allow X11 forwarding, for roles that do.' }),
+        display_offset: integer({
+          default: 10,
+          doc: 'The number of the first display that is given out.',
+          min: 0,
+          max: 1000,
+        }),
+      },
       { doc: 'X11 forwarding.' },
     ),
     ssh_file_copy: bool({ default: true, doc: 'Allow scp and sftp.', notYet: (on) => on }),

@@ -274,6 +274,7 @@ export class ServerConnection<Identity> implements LinkHandler {
         this.#sessions--;
       },
       openAgent: () => openStream(table, 'auth-agent@openssh.com', encode()),
+      openX11: ({ host, port }) => openStream(table, 'x11', encode(host, { uint32: port })),
     });
     channel.owner = session;
     session.handler = handler.session?.({ channel: session }) ?? {};

@@ -3,6 +3,7 @@
 import type { Duplex, Readable } from 'node:stream';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { Channel, ChannelOwner } from './channel.ts';
+import type { Address } from './connection.ts';
 import { SIGNALS } from './message.ts';
 import type { Answer, ChannelWriter, SessionChannel, SessionHandler, WindowSize } from './session-channel.ts';
 import type { WireReader } from './wire.ts';
@@ -13,6 +14,8 @@ const MAX_TERM_BYTES = 256;
 const MAX_MODES_BYTES = 1024;
 /** As sshd: more variables in a session are refused. */
 const MAX_ENV = 128;
+const MAX_COOKIE_DIGITS = 256;
+const MAX_SCREEN = 255;
 /** struct winsize holds 16 bits. */
 const MAX_CELLS = 0xffff;
 
@@ -37,6 +40,7 @@ export interface SessionHome {
   broken(what: string): void;
   closed(): void;
   openAgent(): Promise<Duplex>;
+  openX11(originator: Address): Promise<Duplex>;
 }
 
 export class ServerSession implements SessionChannel, ChannelOwner {
@@ -49,6 +53,7 @@ export class ServerSession implements SessionChannel, ChannelOwner {
   #started = false;
   #envCount = 0;
   #agentAsked = false;
+  #x11Asked = false;
   #gone = false;
 
   constructor(channel: Channel, home: SessionHome) {
@@ -171,6 +176,8 @@ export class ServerSession implements SessionChannel, ChannelOwner {
       }
       case 'auth-agent-req@openssh.com':
         return () => this.#agent();
+      case 'x11-req':
+        return this.#parseX11(fields);
       default:
         return () => false;
     }
@@ -194,14 +201,38 @@ export class ServerSession implements SessionChannel, ChannelOwner {
     };
   }
 
+  #parseX11(fields: WireReader): Ask {
+    const singleConnection = fields.boolean();
+    const protocol = fields.text();
+    const cookie = fields.text();
+    const screen = fields.uint32();
+    const bad =
+      !/^[A-Za-z0-9-]{1,63}$/.test(protocol) ||
+      !/^([0-9a-fA-F]{2})+$/.test(cookie) ||
+      cookie.length > MAX_COOKIE_DIGITS ||
+      screen > MAX_SCREEN;
+    return () => {
+      if (bad || this.#started || this.#x11Asked) return false;
+      this.#x11Asked = true;
+      return this.handler.x11?.({ singleConnection, protocol, cookie, screen }, async (originator) => {
+        this.#refuseWhenGone('display');
+        return this.#home.openX11(originator);
+      });
+    };
+  }
+
   #agent(): Answer | undefined {
     if (this.#agentAsked) return false;
     this.#agentAsked = true;
     return this.handler.agentForward?.(async () => {
-      if (this.#gone)
-        throw new AppError('conflict', 'ssh.session_over', 'The session whose agent this is has ended.');
+      this.#refuseWhenGone('agent');
       return this.#home.openAgent();
     });
+  }
+
+  #refuseWhenGone(what: string): void {
+    if (!this.#gone) return;
+    throw new AppError('conflict', 'ssh.session_over', `The session whose ${what} this is has ended.`);
   }
 
   /** One of shell, exec and subsystem may succeed, once. */

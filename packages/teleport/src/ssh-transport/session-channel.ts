@@ -1,6 +1,7 @@
 // What a session channel (RFC 4254 section 6) looks like from above: the node answers requests through a
 // SessionHandler and moves bytes through a SessionChannel. Nothing here knows users, roles or processes.
 import type { Duplex, Readable } from 'node:stream';
+import type { Address } from './connection.ts';
 
 export interface WindowSize {
   readonly cols: number;
@@ -14,6 +15,16 @@ export interface PtyRequest extends WindowSize {
   readonly term: string;
   /** Encoded terminal modes exactly as the client sent them (RFC 4254 section 8), at most 1 KiB. */
   readonly modes: Buffer;
+}
+
+/** RFC 4254 section 6.3.1. Protocol and cookie are for the authority file: `[A-Za-z0-9-]`, and an even number of hex digits. */
+export interface X11Request {
+  /** Only the first connection is to be forwarded. */
+  readonly singleConnection: boolean;
+  readonly protocol: string;
+  /** A secret, though the client replaces it before it reaches the display. */
+  readonly cookie: string;
+  readonly screen: number;
 }
 
 /** Yes or no; `false` is what the client sees as CHANNEL_FAILURE. A throw or rejection counts as `false`. */
@@ -42,6 +53,11 @@ export interface SessionHandler {
    * session; it rejects as `PeerConnection.openChannel` does. Valid until `closed`.
    */
   agentForward?(open: () => Promise<Duplex>): Answer;
+  /**
+   * The client shows what programs of the session draw. Each `open()` is a connection of such a program to the client's
+   * display, from the address given; otherwise as with `agentForward`.
+   */
+  x11?(request: X11Request, open: (originator: Address) => Promise<Duplex>): Answer;
   /** The channel is gone, whoever closed it and however (also when the connection broke). Called exactly once. */
   closed?(): void;
 }

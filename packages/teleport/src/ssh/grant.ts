@@ -29,6 +29,8 @@ export interface Visitor {
 export interface NodePolicy {
   /** ssh_service.port_forwarding. */
   readonly portForwarding: boolean;
+  /** ssh_service.x11. */
+  readonly x11: { readonly enabled: boolean; readonly firstDisplay: number };
   /** Where no role says anything. undefined: for ever. */
   readonly clientIdleTimeoutMs: number | undefined;
   readonly disconnectExpiredCert: boolean;
@@ -45,6 +47,13 @@ export function refusesPorts({ identity, grant }: Visitor, policy: NodePolicy): 
 export function refusesAgent({ identity, grant }: Visitor): string | undefined {
   if (!grant.forwardAgent) return 'no role of the user allows agent forwarding';
   return lacks(identity, permitExtensions.agentForwarding);
+}
+
+/** Why the client's display is not lent to programs; undefined: it is. */
+export function refusesX11({ identity, grant }: Visitor, policy: NodePolicy): string | undefined {
+  if (!policy.x11.enabled) return 'this node forwards no displays (ssh_service.x11)';
+  if (!grant.x11Forwarding) return 'no role of the user allows X11 forwarding';
+  return lacks(identity, permitExtensions.x11Forwarding);
 }
 
 function lacks({ extensions }: Identity, permit: string): string | undefined {

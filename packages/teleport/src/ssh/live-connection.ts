@@ -9,13 +9,14 @@ import type { SessionChannel } from '../ssh-transport/session-channel.ts';
 import type { ConnectionHandler, SshConnection } from '../ssh-transport/ssh-server.ts';
 import { ConnectionClock } from './connection-clock.ts';
 import { ForwardSession } from './forwarding/forward-session.ts';
-import { addressText, Forwarding, type ForwardingEvent } from './forwarding/forwarding.ts';
+import { addressText, type DisplayEvent, Forwarding, type ForwardingEvent } from './forwarding/forwarding.ts';
 import {
   type ConnectionLimits,
   connectionLimits,
   type NodePolicy,
   refusesAgent,
   refusesPorts,
+  refusesX11,
   type Visitor,
 } from './grant.ts';
 import { Session } from './session.ts';
@@ -66,9 +67,12 @@ export class LiveConnection {
     this.#forwarding = new Forwarding({
       refusesPorts: refusesPorts(visitor, host.policy()),
       refusesAgent: refusesAgent(visitor),
+      refusesX11: refusesX11(visitor, host.policy()),
+      firstDisplay: host.policy().x11.firstDisplay,
       startSession: () => this.#forwardSession(),
       port: (event) => this.#audit((blocks) => portEvent(blocks, event)),
       agent: (error) => this.#audit((blocks) => agentEvent(blocks, error)),
+      display: (event) => this.#audit((blocks) => displayEvent(blocks, event)),
     });
     this.#limits = connectionLimits(visitor, host.policy());
     this.#clock = this.#startClock();
@@ -136,6 +140,7 @@ export class LiveConnection {
       permitsPty: identity.extensions.has(permitExtensions.pty),
       open: (opening) => this.#open(opening),
       lendAgent: (open) => this.#forwarding.lendAgent(open),
+      lendDisplay: (request, open) => this.#forwarding.lendDisplay(request, open),
       subsystemRefused: (name) => {
         const exitError = 'subsystem is not available on this node';
         this.#audit((blocks) => ({ event: 'subsystem', code: 'T3001E', ...blocks, name, exitError }));
@@ -242,4 +247,14 @@ function agentEvent(blocks: ConnectionBlocks, error: string | undefined): EventD
   return error === undefined
     ? { event: 'agent-forward', code: 'T3013I', ...blocks, success: true }
     : { event: 'agent-forward', code: 'T3013W', ...blocks, success: false, error };
+}
+
+function displayEvent(blocks: ConnectionBlocks, { display, error, sid }: DisplayEvent): EventDraft {
+  const optional = {
+    ...(display === undefined ? {} : { message: `display ${display}` }),
+    ...(error === undefined ? {} : { error }),
+    ...(sid === undefined ? {} : { sid }),
+  };
+  const code = error === undefined ? 'T3008I' : 'T3008W';
+  return { event: 'x11-forward', code, ...blocks, success: error === undefined, ...optional };
 }

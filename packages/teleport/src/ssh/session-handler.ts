@@ -1,14 +1,16 @@
 // Answers the requests of one session channel: gathers terminal and environment, then starts the session.
 import { randomUUID } from 'node:crypto';
 import type { Duplex } from 'node:stream';
+import type { Address } from '../ssh-transport/connection.ts';
 import type {
   PtyRequest,
   SessionChannel,
   SessionHandler,
   WindowSize,
+  X11Request,
 } from '../ssh-transport/session-channel.ts';
 import { AcceptedEnvironment } from './accept-env.ts';
-import type { LentAgent } from './forwarding/forwarding.ts';
+import type { LentAgent, LentDisplay } from './forwarding/forwarding.ts';
 import type { Session } from './session.ts';
 
 export interface SessionOpening {
@@ -26,6 +28,11 @@ export interface SessionDoor {
   readonly permitsPty: boolean;
   /** undefined: refused, and the log says why. */
   lendAgent(open: () => Promise<Duplex>): Promise<LentAgent | undefined>;
+  /** undefined: refused, and the log says why. */
+  lendDisplay(
+    request: X11Request,
+    open: (originator: Address) => Promise<Duplex>,
+  ): Promise<LentDisplay | undefined>;
   /** Asked for a subsystem, which this node has not (yet). */
   subsystemRefused(name: string): void;
 }
@@ -37,6 +44,7 @@ export class ChannelRequests implements SessionHandler {
   #pty: PtyRequest | undefined;
   #session: Session | undefined;
   #agent: LentAgent | undefined;
+  #display: LentDisplay | undefined;
   #isClosed = false;
 
   constructor(door: SessionDoor, channel: SessionChannel) {
@@ -83,9 +91,16 @@ export class ChannelRequests implements SessionHandler {
     return this.#agent !== undefined;
   }
 
+  async x11(request: X11Request, open: (originator: Address) => Promise<Duplex>): Promise<boolean> {
+    this.#display = await this.#door.lendDisplay(request, open);
+    if (this.#isClosed) this.#display?.close();
+    return this.#display !== undefined;
+  }
+
   closed(): void {
     this.#isClosed = true;
     this.#agent?.close();
+    this.#display?.close();
     this.#session?.channelClosed();
   }
 
@@ -95,13 +110,16 @@ export class ChannelRequests implements SessionHandler {
       sid: randomUUID(),
       command,
       pty: this.#pty,
-      env: { ...this.#environment.variables, ...this.#agentVariable() },
+      env: { ...this.#environment.variables, ...this.#lentVariables() },
       channel: this.#channel,
     });
     return true;
   }
 
-  #agentVariable(): Record<string, string> {
-    return this.#agent === undefined ? {} : { SSH_AUTH_SOCK: this.#agent.path };
+  #lentVariables(): Record<string, string> {
+    return {
+      ...(this.#agent === undefined ? {} : { SSH_AUTH_SOCK: this.#agent.path }),
+      ...(this.#display === undefined ? {} : { DISPLAY: this.#display.display }),
+    };
   }
 }

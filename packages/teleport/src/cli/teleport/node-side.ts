@@ -117,13 +117,14 @@ export async function openNodeSide(options: NodeSideOptions): Promise<NodeSide> 
 
 /** The cluster's word where it was heard; this host's own file until then. */
 function nodePolicy({ ssh, auth }: Config, settings: ClusterSettings | undefined): NodePolicy {
-  const { portForwarding } = ssh;
+  const { portForwarding, x11 } = ssh;
   if (settings === undefined) {
     const { clientIdleTimeoutMs, disconnectExpiredCert } = auth;
-    return { portForwarding, clientIdleTimeoutMs, disconnectExpiredCert };
+    return { portForwarding, x11, clientIdleTimeoutMs, disconnectExpiredCert };
   }
   return {
     portForwarding,
+    x11,
     clientIdleTimeoutMs: parseDuration(settings.client_idle_timeout ?? ''),
     disconnectExpiredCert: settings.disconnect_expired_cert,
   };

@@ -102,9 +102,9 @@ export class ForwardSession implements LiveSession {
 
   /** undefined: it did not open, which whoever waits for the relay has been told. */
   async #open(): Promise<Relay | undefined> {
-    const { spoolDir, bootId } = this.#host;
+    const { spoolDir } = this.#host;
     const parts = {
-      journal: () => writeJournal(spoolDir, this.facts, bootId),
+      journal: () => writeJournal(spoolDir, this.facts, this.#host),
       cgroup: async () => await this.#watch?.makeCgroup(),
       launcher: () => this.#launch(),
       watch: async () => {

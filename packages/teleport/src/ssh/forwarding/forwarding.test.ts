@@ -4,13 +4,23 @@ import { type Duplex, PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { ChannelAnswer } from '../../ssh-transport/connection.ts';
-import { Forwarding, type ForwardingEvent, type ForwardingOptions, type RelaySession } from './forwarding.ts';
+import {
+  type DisplayEvent,
+  Forwarding,
+  type ForwardingEvent,
+  type ForwardingOptions,
+  type RelaySession,
+} from './forwarding.ts';
 import type { Arrival } from './relay.ts';
+import type { DisplayCookie } from './relay-line.ts';
 
 interface Made {
   readonly forwarding: Forwarding;
   readonly events: ForwardingEvent[];
   readonly agents: (string | undefined)[];
+  readonly displays: DisplayEvent[];
+  /** What xauth was told. */
+  readonly cookies: DisplayCookie[];
   /** What the relay opened, oldest first. */
   readonly opened: Duplex[];
   readonly arrivals: Map<string, Arrival>;
@@ -21,6 +31,8 @@ function make(more: Partial<ForwardingOptions> & { relayFails?: AppError } = {})
   const made: Omit<Made, 'forwarding'> = {
     events: [],
     agents: [],
+    displays: [],
+    cookies: [],
     opened: [],
     arrivals: new Map(),
     sessions: [],
@@ -36,8 +48,13 @@ function make(more: Partial<ForwardingOptions> & { relayFails?: AppError } = {})
         made.opened.push(stream);
         return stream;
       },
+      authorise: async (cookie: DisplayCookie) => {
+        if (cookie.cookie === '00') throw new AppError('unavailable', 'x', 'no xauth');
+        made.cookies.push(cookie);
+      },
       listen: async (place: { kind: string; path?: string }, arrival: Arrival) => {
-        const where = place.path ?? (place.kind === 'agent' ? '/tmp/agent' : String(++port));
+        const places: Record<string, string> = { agent: '/tmp/agent', display: '10' };
+        const where = place.path ?? places[place.kind] ?? String(++port);
         made.arrivals.set(where, arrival);
         return { where, close: () => void made.arrivals.delete(where) };
       },
@@ -55,9 +72,12 @@ function make(more: Partial<ForwardingOptions> & { relayFails?: AppError } = {})
   const forwarding = new Forwarding({
     refusesPorts: undefined,
     refusesAgent: undefined,
+    refusesX11: undefined,
+    firstDisplay: 10,
     startSession,
     port: (event) => made.events.push(event),
     agent: (error) => made.agents.push(error),
+    display: (event) => made.displays.push(event),
     ...more,
   });
   return { ...made, forwarding };
@@ -161,4 +181,45 @@ test('lets whoever comes to a listener go when the client does not take them', a
   await new Promise((resolve) => stream.once('close', resolve));
   made.forwarding.close();
   assert.deepEqual(kinds(made), ['start /s', 'stop /s']);
+});
+
+const x11 = { singleConnection: false, protocol: 'MIT-MAGIC-COOKIE-1', cookie: 'c0ffee', screen: 2 };
+const from = { host: '127.0.0.1', port: 40_000 };
+
+test('lends a display: the cookie first, then its name, and connections go to the client', async () => {
+  const made = make();
+  const lent = await made.forwarding.lendDisplay(x11, noChannel);
+  assert.equal(lent?.display, 'localhost:10.2');
+  assert.deepEqual(made.cookies, [{ display: 'unix:10.2', protocol: x11.protocol, cookie: 'c0ffee' }]);
+  assert.deepEqual(made.displays, [{ display: 'localhost:10.2', sid: 'sid-1' }]);
+  let opened = 0;
+  made.arrivals.get('10')?.(new PassThrough(), from);
+  lent?.close();
+  assert.equal(made.arrivals.has('10'), false);
+
+  const once = await made.forwarding.lendDisplay({ ...x11, singleConnection: true }, async () => {
+    opened += 1;
+    return new PassThrough();
+  });
+  const second = new PassThrough();
+  made.arrivals.get('10')?.(new PassThrough(), from);
+  made.arrivals.get('10')?.(second, from);
+  assert.equal(opened, 1);
+  assert.equal(second.destroyed, true);
+  once?.close();
+});
+
+test('lends no display that is refused, or whose cookie is not written, and lets go of its listener', async () => {
+  const refused = make({ refusesX11: 'no role' });
+  assert.equal(await refused.forwarding.lendDisplay(x11, noChannel), undefined);
+  assert.deepEqual(refused.displays, [{ error: 'no role', sid: undefined }]);
+  assert.equal(refused.sessions.length, 0);
+
+  const unwritten = make();
+  assert.equal(await unwritten.forwarding.lendDisplay({ ...x11, cookie: '00' }, noChannel), undefined);
+  assert.deepEqual(unwritten.displays, [{ error: 'no xauth', sid: 'sid-1' }]);
+  assert.equal(unwritten.arrivals.size, 0);
+  // Its place is free again: 24 more are lent.
+  for (let i = 0; i < 24; i++) assert.ok(await unwritten.forwarding.lendDisplay(x11, noChannel));
+  assert.equal(await unwritten.forwarding.lendDisplay(x11, noChannel), undefined);
 });

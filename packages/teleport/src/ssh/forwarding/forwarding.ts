@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { Address, ChannelAnswer, ChannelRefusal } from '../../ssh-transport/connection.ts';
 import { joinStreams } from '../../ssh-transport/join-streams.ts';
+import type { X11Request } from '../../ssh-transport/session-channel.ts';
 import type { ConnectionHandler } from '../../ssh-transport/ssh-server.ts';
 import type { ByteCounts } from '../terminal-flow.ts';
 import type { Relay, RelayListener } from './relay.ts';
@@ -29,7 +30,7 @@ export interface RelaySession {
   readonly facts: { readonly sid: string };
   readonly counts: Readonly<ByteCounts>;
   /** Rejects with an AppError whose message may be shown. */
-  readonly relay: Promise<Pick<Relay, 'connect' | 'listen'>>;
+  readonly relay: Promise<Pick<Relay, 'connect' | 'listen' | 'authorise'>>;
   /** Resolves when it is over, however. */
   readonly over: Promise<void>;
   hangUp(): void;
@@ -40,16 +41,34 @@ export interface ForwardingOptions {
   readonly refusesPorts: string | undefined;
   /** The same of the client's agent. */
   readonly refusesAgent: string | undefined;
+  /** The same of the client's display. */
+  readonly refusesX11: string | undefined;
+  /** The first display's number. */
+  readonly firstDisplay: number;
   /** Starts the relay's session. */
   startSession(): RelaySession;
   port(event: ForwardingEvent): void;
   /** `error` absent: the client's agent is lent. */
   agent(error?: string): void;
+  display(event: DisplayEvent): void;
+}
+
+export interface DisplayEvent {
+  /** `localhost:10.0`; absent: there is none. */
+  readonly display?: string;
+  readonly error?: string;
+  readonly sid?: string | undefined;
 }
 
 export interface LentAgent {
   /** SSH_AUTH_SOCK. */
   readonly path: string;
+  close(): void;
+}
+
+export interface LentDisplay {
+  /** DISPLAY. */
+  readonly display: string;
   close(): void;
 }
 
@@ -99,6 +118,44 @@ export class Forwarding {
     } catch (thrown) {
       if (counted) this.#listening -= 1;
       this.#options.agent(AppError.from(thrown).message);
+      return undefined;
+    }
+  }
+
+  /**
+   * A display for the programs of a session, which is the client's. undefined: refused, and the log says why. As sshd:
+   * on loopback by TCP, with the client's cookie in the authority file.
+   */
+  async lendDisplay(
+    request: X11Request,
+    open: (from: Address) => Promise<Duplex>,
+  ): Promise<LentDisplay | undefined> {
+    let counted = false;
+    let listener: RelayListener | undefined;
+    try {
+      this.#refuseUnless(this.#options.refusesX11, this.#listening < maxListeners);
+      this.#listening += 1;
+      counted = true;
+      const relay = await this.#relay();
+      let first = true;
+      const taken = await relay.listen(
+        { kind: 'display', first: this.#options.firstDisplay },
+        (stream, from) => {
+          if (request.singleConnection && !first) return void stream.destroy();
+          first = false;
+          this.#pass(stream, () => open(from));
+        },
+      );
+      listener = taken;
+      const { protocol, cookie, screen } = request;
+      await relay.authorise({ display: `unix:${taken.where}.${screen}`, protocol, cookie });
+      const display = `localhost:${taken.where}.${screen}`;
+      this.#options.display({ display, sid: this.#session?.facts.sid });
+      return { display, close: () => this.#forget(taken) };
+    } catch (thrown) {
+      if (counted) this.#listening -= 1;
+      listener?.close();
+      this.#options.display({ error: AppError.from(thrown).message, sid: this.#session?.facts.sid });
       return undefined;
     }
   }

@@ -8,8 +8,15 @@ export interface UnixPlace {
   readonly kind: 'unix';
   readonly path: string;
 }
-/** A listener's: TCP listens on loopback; `agent` is a socket in a folder of its own. */
-export type ListenPlace = { readonly kind: 'tcp'; readonly port: number } | UnixPlace | { kind: 'agent' };
+/**
+ * A listener's: TCP listens on loopback; `agent` is a socket in a folder of its own; `display` the port of the first X
+ * display from `first` on that is free.
+ */
+export type ListenPlace =
+  | { readonly kind: 'tcp'; readonly port: number }
+  | UnixPlace
+  | { readonly kind: 'agent' }
+  | { readonly kind: 'display'; readonly first: number };
 
 /** One connection's process in the relay, and its descriptors for us: open the first to write, the second to read. */
 export interface RelayEnds {
@@ -22,6 +29,7 @@ export type RelayLine =
   | { readonly word: 'open'; readonly id: number; readonly ends: RelayEnds }
   | { readonly word: 'failed'; readonly id: number; readonly text: string }
   | { readonly word: 'listening'; readonly id: number; readonly where: string }
+  | { readonly word: 'done'; readonly id: number }
   | {
       readonly word: 'incoming';
       readonly id: number;
@@ -49,7 +57,25 @@ export function listenLine(id: number, place: ListenPlace): string {
       return `listen ${id} unix ${checkedPath(place.path)}\n`;
     case 'agent':
       return `listen ${id} agent\n`;
+    case 'display':
+      return `listen ${id} display ${place.first}\n`;
   }
+}
+
+/** What goes into the X authority file of the user. */
+export interface DisplayCookie {
+  /** As xauth names it: `unix:10.0`. */
+  readonly display: string;
+  readonly protocol: string;
+  /** Hex digits. */
+  readonly cookie: string;
+}
+
+export function cookieLine(id: number, { display, protocol, cookie }: DisplayCookie): string {
+  // xauth reads commands, a line each: nothing but a word may come through.
+  const words = [display, protocol, cookie];
+  if (!words.every((word) => /^[\w:.-]{1,256}$/.test(word))) throw refused('That is no cookie of a display.');
+  return `cookie ${id} ${words.join(' ')}\n`;
 }
 
 export function closeLine(id: number): string {
@@ -67,6 +93,8 @@ export function parseRelayLine(line: string): RelayLine | undefined {
       return { word, id, text: rest.join(' ') };
     case 'listening':
       return { word, id, where: rest.join(' ') };
+    case 'done':
+      return { word, id };
     case 'incoming':
       return { word, id, ends: ends(rest), originator: { host: rest[4] ?? '', port: Number(rest[3]) } };
     case 'closed':

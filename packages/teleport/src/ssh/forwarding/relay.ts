@@ -6,6 +6,8 @@ import type { ByteCounts } from '../terminal-flow.ts';
 import {
   closeLine,
   connectLine,
+  cookieLine,
+  type DisplayCookie,
   type ListenPlace,
   listenLine,
   type Place,
@@ -24,7 +26,7 @@ const maxLine = 1_024;
 export type Arrival = (stream: Duplex, originator: Address) => void;
 
 export interface RelayListener {
-  /** The port, or the path, that listens. */
+  /** The port, the path, or the number of the display, that listens. */
   readonly where: string;
   /** Connections that came go on. */
   close(): void;
@@ -87,6 +89,11 @@ export class Relay {
     return { where: String(where), close };
   }
 
+  /** Puts a cookie into the user's X authority file. Rejects as `connect` does. */
+  async authorise(cookie: DisplayCookie): Promise<void> {
+    await this.#ask((id) => cookieLine(id, cookie));
+  }
+
   /** Everything it holds ends, and the sockets it made go. */
   close(): void {
     this.#input.end();
@@ -140,6 +147,9 @@ export class Relay {
         break;
       case 'listening':
         this.#answer(line.id)?.told.resolve(line.where);
+        break;
+      case 'done':
+        this.#answer(line.id)?.told.resolve('done');
         break;
       case 'incoming':
         this.#arrived(line.id, line.ends, line.originator);

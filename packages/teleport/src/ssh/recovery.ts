@@ -1,6 +1,6 @@
-// At start: the sessions of a daemon that died. Each has a journal. What the recorder still watches goes on and
-// ends when its last task does; the others are finished from their spools. Either way every spooled event is in
-// the log exactly once, and session.end says that the session was interrupted.
+// The sessions of a daemon that died: at start, and when one that lived beside us does. Each has a journal. What the
+// recorder still watches goes on and ends when its last task does; the others are finished from their spools. Either
+// way every spooled event is in the log exactly once, and session.end says that the session was interrupted.
 import { access } from 'node:fs/promises';
 import type { WatchedSession } from '@sallyport/kernel/recorder.ts';
 import { recoverRecordings } from '../recording/recover.ts';
@@ -12,7 +12,14 @@ import { closeSession } from './session-closing.ts';
 import { startEvent } from './session-events.ts';
 import type { SessionFacts } from './session-facts.ts';
 import type { SessionHost } from './session-host.ts';
-import { forgetSession, type Journal, readJournals, spoolPath } from './session-journal.ts';
+import {
+  forgetSession,
+  type Journal,
+  readJournals,
+  removeHalfJournals,
+  spoolPath,
+  writeJournal,
+} from './session-journal.ts';
 import type { SessionRecord } from './session-record.ts';
 import type { SessionRegistry } from './session-registry.ts';
 
@@ -24,6 +31,13 @@ export interface Recovery {
   readonly done: Promise<void>;
 }
 
+export interface RecoverOptions {
+  /** Whose sessions are to be left alone: of a daemon that lives. */
+  readonly isLiving: (generation: string | undefined) => boolean;
+  /** Nobody else has sessions here, nor have we: what is of no session is cleared away. */
+  readonly alone: boolean;
+}
+
 /**
  * Resolves when every old session has been taken over (which is when new ones may begin); they end in the
  * background. `kernel`: where enhanced recording is off by now, one that watches nothing.
@@ -32,22 +46,31 @@ export async function recoverSessions(
   host: SessionHost,
   kernel: KernelSide | undefined,
   registry: SessionRegistry,
+  { isLiving, alone }: RecoverOptions = { isLiving: () => false, alone: true },
 ): Promise<Recovery> {
-  const { journals, unreadable } = await readJournals(host.spoolDir);
-  for (const path of unreadable)
+  const found = await readJournals(host.spoolDir);
+  for (const path of found.unreadable)
     host.log.error({ path }, 'a session journal cannot be read and is left in place');
+  const ours = new Set(registry.list().map(({ sid }) => sid));
+  const journals = found.journals.filter(
+    ({ facts, generation }) => !ours.has(facts.sid) && !isLiving(generation),
+  );
   const watched = new Map((await kernel?.link.list())?.map((session) => [session.sessionId, session]));
   const logged = await readLoggedSessions(host.audit, journals);
   const endings: Promise<void>[] = [];
   for (const journal of journals) {
     const { sid } = journal.facts;
-    const found = logged.get(sid) ?? nothingOf();
-    const session = new InterruptedSession(host, kernel, journal, found, watched.get(sid));
+    const seen = logged.get(sid) ?? nothingOf();
+    // Ours from here on: a daemon that comes after us must not take it over, too, while we live.
+    await writeJournal(host.spoolDir, journal.facts, { ...journal, generation: host.generation }).catch(
+      (err) => host.log.warn({ err, sid }, 'that a session was taken over could not be noted'),
+    );
+    const session = new InterruptedSession(host, kernel, journal, seen, watched.get(sid));
     await session.takeOver();
     registry.add(session);
     endings.push(session.finish().finally(() => registry.remove(sid)));
   }
-  await sweep(host, kernel, new Set(journals.map(({ facts }) => facts.sid)), [...watched.keys()]);
+  if (alone) await sweep(host, kernel, new Set(journals.map(({ facts }) => facts.sid)), [...watched.keys()]);
   return {
     sessions: journals.length,
     lingering: journals.filter(({ facts }) => (watched.get(facts.sid)?.liveTasks ?? 0) > 0).length,
@@ -184,6 +207,7 @@ async function sweep(
   watched: readonly string[],
 ): Promise<void> {
   const { logDir, node, log } = host;
+  await removeHalfJournals(host.spoolDir);
   const { finished, failed } = await recoverRecordings({ logDir, hostId: node.serverId, except: known });
   if (finished.length > 0) log.info({ recordings: finished.length }, 'interrupted recordings were finished');
   for (const { sid, error } of failed) log.error({ err: error, sid }, 'a recording could not be finished');

@@ -19,6 +19,8 @@ export interface SessionHostOptions {
   /** `<data_dir>/spool`: journals, and the recorder's spools. */
   readonly spoolDir: string;
   readonly bootId: string;
+  /** This daemon, among those that may live beside it; undefined: there are none. */
+  readonly generation?: string | undefined;
   /** Path of the launcher program. */
   readonly launcher: string;
   readonly pamService: string | undefined;

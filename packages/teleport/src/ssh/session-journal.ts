@@ -13,7 +13,12 @@ export interface Journal {
   readonly facts: SessionFacts;
   /** /proc/sys/kernel/random/boot_id: a session of another boot has no processes left. */
   readonly bootId: string;
+  /** The daemon that has the session; undefined: one that could not live beside another. */
+  readonly generation?: string | undefined;
 }
+
+/** Who writes journals. */
+export type JournalAuthor = Pick<Journal, 'bootId' | 'generation'>;
 
 export function journalPath(spoolDir: string, sid: string): string {
   return join(spoolDir, `${sid}${suffix}`);
@@ -27,9 +32,13 @@ export function checkpointPath(spoolDir: string, sid: string): string {
   return join(spoolDir, `${sid}.checkpoint`);
 }
 
-/** Resolves when the journal would survive a power loss. */
-export async function writeJournal(spoolDir: string, facts: SessionFacts, bootId: string): Promise<void> {
-  const journal: Journal = { version: formatVersion, facts, bootId };
+/** Resolves when the journal would survive a power loss. Replaces the one of a daemon before. */
+export async function writeJournal(
+  spoolDir: string,
+  facts: SessionFacts,
+  { bootId, generation }: JournalAuthor,
+): Promise<void> {
+  const journal: Journal = { version: formatVersion, facts, bootId, generation };
   const path = journalPath(spoolDir, facts.sid);
   try {
     const file = await open(`${path}.new`, 'w', 0o600);
@@ -60,14 +69,25 @@ export async function readJournals(spoolDir: string): Promise<FoundJournals> {
   const journals: Journal[] = [];
   const unreadable: string[] = [];
   for (const name of (await readdir(spoolDir)).sort()) {
-    if (name.endsWith(`${suffix}.new`)) await rm(join(spoolDir, name), { force: true });
     if (!name.endsWith(suffix)) continue;
     const path = join(spoolDir, name);
-    const journal = parseJournal(await readFile(path, 'utf8'));
+    const text = await readFile(path, 'utf8').catch(absent);
+    if (text === undefined) continue; // a daemon beside us has finished the session meanwhile
+    const journal = parseJournal(text);
     if (journal !== undefined && journal.facts.sid === name.slice(0, -suffix.length)) journals.push(journal);
     else unreadable.push(path);
   }
   return { journals, unreadable };
+}
+
+/** What a crash left half written. Only while no other daemon writes journals here. */
+export async function removeHalfJournals(spoolDir: string): Promise<void> {
+  for (const name of await readdir(spoolDir))
+    if (name.endsWith(`${suffix}.new`)) await rm(join(spoolDir, name), { force: true });
+}
+
+function absent(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ENOENT') throw error;
 }
 
 function parseJournal(text: string): Journal | undefined {

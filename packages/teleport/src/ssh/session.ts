@@ -123,9 +123,9 @@ export class Session {
   }
 
   #openingParts(): OpeningParts {
-    const { spoolDir, bootId } = this.#host;
+    const { spoolDir } = this.#host;
     return {
-      journal: () => writeJournal(spoolDir, this.facts, bootId),
+      journal: () => writeJournal(spoolDir, this.facts, this.#host),
       cgroup: async () => await this.#watch?.makeCgroup(),
       launcher: () => this.#launch(),
       watch: async () => {

@@ -74,7 +74,7 @@ describe('opening a session with real parts', { skip }, () => {
       return text.includes(sid);
     };
     const parts: OpeningParts = {
-      journal: () => writeJournal(spoolDir, facts, 'boot'),
+      journal: () => writeJournal(spoolDir, facts, { bootId: 'boot' }),
       cgroup: async () => {
         needs('cgroup', 'journal', existsSync(journalPath(spoolDir, sid)));
         await watch.makeCgroup();

@@ -39,6 +39,8 @@ const retryMaxMs = 2_000;
 export class RecorderLink {
   readonly #options: RecorderLinkOptions;
   readonly #listeners = new Map<string, WatchListener>();
+  /** Sessions of ours that are over and whose watch nobody could end: there was no recorder to tell. */
+  readonly #strays = new Set<string>();
   #recorder: Recorder | undefined;
   /** Resolves with the next recorder; set while there is none. */
   #returning: Promise<Recorder> | undefined;
@@ -67,7 +69,10 @@ export class RecorderLink {
   /** Subscribe before watch(): progress may come before its answer. Returns how to end it. */
   subscribe(sid: string, listener: WatchListener): () => void {
     this.#listeners.set(sid, listener);
-    return () => this.#listeners.delete(sid);
+    return () => {
+      this.#listeners.delete(sid);
+      if (this.#recorder === undefined && !this.#closed) this.#strays.add(sid);
+    };
   }
 
   watch(request: WatchRequest): Promise<Watched> {
@@ -156,11 +161,13 @@ export class RecorderLink {
     }
   }
 
-  /** Sessions that ended while there was no recorder to tell. */
+  /** Ours only: a recorder may watch sessions of another daemon, too. */
   async #endStrays(recorder: Recorder): Promise<void> {
+    const strays = new Set(this.#strays);
     try {
       for (const { sessionId } of await recorder.list())
-        if (!this.#listeners.has(sessionId)) await recorder.end(sessionId);
+        if (strays.has(sessionId)) await recorder.end(sessionId);
+      for (const sid of strays) this.#strays.delete(sid);
     } catch (err) {
       this.#options.log.warn({ err }, 'watches of sessions that are over could not be ended');
     }

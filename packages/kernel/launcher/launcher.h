@@ -101,7 +101,7 @@ struct leader_report {
 };
 _Noreturn void run_leader(const struct session *session, int report_fd, int go_fd);
 /* relay.c: what the leader becomes instead of a shell */
-_Noreturn void run_relay(void);
+_Noreturn void run_relay(char *const *environment);
 /* sftp.c: the same, for files */
 _Noreturn void run_sftp(const struct account *account);
 /* records.c: utmp, wtmp, lastlog */

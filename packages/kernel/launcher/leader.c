@@ -158,7 +158,7 @@ void run_leader(const struct session *session, int report_fd, int go_fd)
 		close(REPORT_FD); /* the supervisor takes it for the exec, which does not come */
 		if (session->spec.sftp)
 			run_sftp(&session->account);
-		run_relay();
+		run_relay(session->env.entries);
 	}
 	if (*session->greeting)
 		fputs(session->greeting, stderr);

@@ -405,10 +405,11 @@ static bool serve(void)
 	return !polled[0].revents || hear_daemon();
 }
 
-void run_relay(void)
+void run_relay(char *const *environment)
 {
 	sigset_t blocked;
 
+	environ = (char **)environment; /* of whom we work for: xauth looks for HOME in it */
 	prctl(PR_SET_DUMPABLE, 0);
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&blocked);

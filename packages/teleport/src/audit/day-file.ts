@@ -1,7 +1,8 @@
 // One day's file of the log: JSON lines, append only. Owns that a line is whole or absent; knows nothing of days.
 //
-// More than one process may append (the daemon, and `tctl` on the same host): O_APPEND and one write(2) a batch
-// keep their lines apart. So nothing here trusts a remembered length.
+// More than one process may append (the daemon, the one before it that still drains, `tctl` on the same host): O_APPEND
+// and one write(2) a batch keep their lines apart. A process killed inside its write leaves half a line; whoever writes
+// next begins a new one, and looks afterwards whether such a half came in between.
 import { type FileHandle, open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { cutTail, type TornTail, wholeLength } from './torn-tail.ts';
@@ -21,6 +22,10 @@ export class DayFile {
   readonly #handle: FileHandle;
   /** The file may end in the middle of a line that cannot be taken back: the next batch begins a new one. */
   #midLine: boolean;
+  /** Where the file ended after our last append; undefined: not known. */
+  #end: number | undefined;
+  /** Somebody else appends, too. */
+  #shared = false;
 
   private constructor(path: string, handle: FileHandle, midLine: boolean, torn: TornTail | undefined) {
     this.path = path;
@@ -58,13 +63,17 @@ export class DayFile {
 
   /** Writes all of it or, as far as a reader of whole lines can tell, nothing; rejects with what the system said. */
   async append(lines: Buffer, sync: boolean): Promise<void> {
-    const data = this.#midLine ? Buffer.concat([newline, lines]) : lines;
     const before = (await this.#handle.stat()).size;
+    const foreign = before !== this.#end;
+    this.#shared ||= foreign && this.#end !== undefined;
+    const midLine = this.#midLine || (foreign && before > 0 && !(await endsLine(this.#handle, before)));
+    const data = midLine ? Buffer.concat([newline, lines]) : lines;
     let written = 0;
     try {
       written = (await this.#handle.write(data)).bytesWritten;
       // A second write for the rest could land behind another process's line. Short means full, nearly always.
       if (written < data.length) throw Object.assign(new Error('short write'), { code: 'ENOSPC' });
+      await this.#seeAlone(before, data);
       if (sync) await this.#handle.datasync();
     } catch (cause) {
       await this.#takeBack(before, written);
@@ -77,11 +86,24 @@ export class DayFile {
     return this.#handle.close();
   }
 
+  /** Our first line may have been written behind half a line of a process that died: then it is written again. */
+  async #seeAlone(before: number, data: Buffer): Promise<void> {
+    this.#end = (await this.#handle.stat()).size;
+    if (this.#end === before + data.length) return;
+    this.#shared = true;
+    const since = Buffer.alloc(this.#end - before);
+    await this.#handle.read(since, 0, since.length, before);
+    const at = since.indexOf(data);
+    if (at <= 0 || since[at - 1] === 0x0a || data[0] === 0x0a) return;
+    const first = data.subarray(0, data.indexOf(0x0a) + 1);
+    await this.#handle.write(Buffer.concat([newline, first]));
+  }
+
   /** Only while nobody wrote behind us; otherwise the half line stays, ends here, and readers step over it. */
   async #takeBack(before: number, written: number): Promise<void> {
     if (written === 0) return;
     try {
-      if ((await this.#handle.stat()).size === before + written) {
+      if (!this.#shared && (await this.#handle.stat()).size === before + written) {
         await this.#handle.truncate(before);
         return;
       }

@@ -48,8 +48,11 @@ _Noreturn void relay_cookie(unsigned id, const char *display, const char *protoc
 	if (access(xauth, X_OK) < 0)
 		answer(id, strerror(errno));
 	length = snprintf(script, sizeof(script), "remove %s\nadd %s %s %s\n", display, display, protocol, cookie);
-	/* Smaller than a pipe holds: written before anybody reads. */
-	if (length < 0 || (size_t)length >= sizeof(script) || pipe2(ends, O_CLOEXEC) < 0 ||
+	/*
+	 * Smaller than a pipe holds: written before anybody reads. Not O_CLOEXEC: standard input is closed here, so the
+	 * end to read may be it already, and dup2 onto itself would leave the flag.
+	 */
+	if (length < 0 || (size_t)length >= sizeof(script) || pipe(ends) < 0 ||
 	    write(ends[1], script, (size_t)length) != length)
 		answer(id, strerror(errno));
 	close(ends[1]);

@@ -3,6 +3,7 @@
 const shelves = [
   ['packages/contracts', 'packages/kernel'],
   ['packages/teleport/src/config', 'packages/teleport/src/ca', 'packages/teleport/src/ssh-transport'],
+  ['packages/teleport/src/postgres'],
   ['packages/teleport/src/audit', 'packages/teleport/src/recording', 'packages/teleport/src/membership'],
   ['packages/teleport/src/auth', 'packages/teleport/src/ssh', 'packages/teleport/src/proxy'],
   ['packages/teleport/src/cli'],

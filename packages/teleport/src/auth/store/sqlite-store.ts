@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AppError } from '@sallyport/contracts/errors.ts';
+import { refuseBadText } from './bad-text.ts';
 import { openDatabase } from './sqlite-file.ts';
 import type { Change, Condition, Item, RangeOptions, Store, WatchOptions, Write } from './store.ts';
 import { overflow, WatchQueue } from './watch-queue.ts';
@@ -87,10 +88,12 @@ export class SqliteStore implements Store {
   }
 
   async get(key: string): Promise<Item | undefined> {
+    refuseBadText(key);
     return this.#item(this.#statements.get.get(key, this.#now().getTime()) as Row | undefined);
   }
 
   async range(prefix: string, { after, limit }: RangeOptions = {}): Promise<readonly Item[]> {
+    refuseBadText(prefix, after ?? '');
     const rows = this.#statements.range.all(
       prefix,
       prefix + last,
@@ -108,6 +111,11 @@ export class SqliteStore implements Store {
       return Promise.reject(
         new AppError('limit', 'store.queue_full', `More than ${maxPending} commits wait for the disk.`),
       );
+    }
+    try {
+      for (const write of writes) refuseBadText(write.key, write.type === 'put' ? write.value : '');
+    } catch (error) {
+      return Promise.reject(error);
     }
     return new Promise((resolve, reject) => {
       this.#pending.push({ writes, resolve, reject });

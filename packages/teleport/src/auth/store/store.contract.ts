@@ -90,6 +90,18 @@ export function storeContract(name: string, fresh: () => Promise<StorePlace>): v
     assert.equal(swapped.filter(({ status }) => status === 'fulfilled').length, 1);
   });
 
+  it('a key that some database cannot hold is refused, the commit as a whole', async (store) => {
+    const refused = { kind: 'bad_input', code: 'store.bad_text' };
+    await assert.rejects(store.commit([put('a'), put('nul \0')]), refused);
+    await assert.rejects(store.commit([put('half \ud800')]), refused);
+    await assert.rejects(store.get('\0'), refused);
+    assert.deepEqual(keys(await store.range('')), []);
+  });
+
+  it('a commit of nothing is made', async (store) => {
+    assert.deepEqual(await store.commit([]), []);
+  });
+
   it('commits that are made in a row arrive in that order', async (store) => {
     await Promise.all(Array.from({ length: 50 }, (_, i) => store.commit([put('a', String(i))])));
     assert.equal((await store.get('a'))?.value, '49');
@@ -144,8 +156,11 @@ export function storeContract(name: string, fresh: () => Promise<StorePlace>): v
 
   it('a watch whose reader falls behind says so instead of growing', async (store) => {
     const watch = store.watch({ prefixes: [''], maxQueued: 3 });
+    // What this one was told, the other was told before.
+    const told = reader(store.watch({ prefixes: ['k'] }));
     for (let i = 0; i < 10; i++) await store.commit([put('same', String(i))]);
     for (let i = 0; i < 5; i++) await store.commit([put(`k${i}`)]);
+    await told(5);
     const changes = watch[Symbol.asyncIterator]();
     await assert.rejects(changes.next(), { kind: 'limit', code: 'store.watch_overflow' });
   });

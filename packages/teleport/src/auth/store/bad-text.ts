@@ -1,0 +1,12 @@
+// Texts that not every database can hold, refused by every store: what works on one must work on the other.
+import { AppError } from '@sallyport/contracts/errors.ts';
+
+/** NUL ends a text for PostgreSQL; half a surrogate pair has no UTF-8 and would come back as another character. */
+export function refuseBadText(...texts: readonly string[]): void {
+  if (texts.every((text) => !text.includes('\0') && text.isWellFormed())) return;
+  throw new AppError(
+    'bad_input',
+    'store.bad_text',
+    'A text holds a NUL character, or half of a surrogate pair.',
+  );
+}

@@ -1,0 +1,240 @@
+// One PostgreSQL database: a bounded pool, time limits on both ends, retries with a deadline. Knows nothing of what
+// is kept there.
+//
+// - A statement that the server runs too long is ended by the server (statement_timeout). A server that does not
+//   answer at all (stopped, cut off) is given up on by us a second later, and the connection is thrown away.
+// - Nothing here holds a transaction open across round trips but migrations: a client that is stopped in the middle
+//   keeps no lock from others.
+import { readFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { AppError } from '@sallyport/contracts/errors.ts';
+import pg from 'pg';
+import { type PostgresAddress, showPostgresAddress } from '../config/postgres-uri.ts';
+import { failureOf } from './postgres-error.ts';
+
+export interface DatabaseOptions {
+  readonly address: PostgresAddress;
+  /** Shown in pg_stat_activity. */
+  readonly applicationName: string;
+  readonly limits?: Partial<DatabaseLimits>;
+  /** Of every operation: how long it took, retries included, and how it ended. */
+  readonly observe?: ((operation: string, seconds: number, failed: boolean) => void) | undefined;
+}
+
+export interface DatabaseLimits {
+  readonly connections: number;
+  readonly connectMs: number;
+  /** Of one statement. */
+  readonly statementMs: number;
+  /** Of an operation with all its retries: what a caller waits at most, give or take one statement. */
+  readonly operationMs: number;
+  /** Operations that may wait for a connection. */
+  readonly waiting: number;
+}
+
+export interface Statement {
+  /** Prepared once a connection under this name. */
+  readonly name?: string;
+  readonly text: string;
+  readonly values?: readonly unknown[];
+}
+
+export interface DatabaseStats {
+  readonly connections: number;
+  readonly idle: number;
+  readonly waiting: number;
+  readonly retries: number;
+  /** Connections that broke, or were thrown away after a time-out. */
+  readonly lost: number;
+}
+
+const defaultLimits: DatabaseLimits = {
+  connections: 8,
+  connectMs: 5_000,
+  statementMs: 5_000,
+  operationMs: 10_000,
+  waiting: 10_000,
+};
+/** Of one operation, because of other transactions. */
+const maxSoonRetries = 20;
+
+export class Database {
+  readonly #options: DatabaseOptions;
+  readonly #config: pg.ClientConfig;
+  readonly #pool: pg.Pool;
+  readonly #closing = new AbortController();
+  readonly limits: DatabaseLimits;
+  /** For messages: without the password. */
+  readonly place: string;
+  #retries = 0;
+  #lost = 0;
+
+  private constructor(options: DatabaseOptions, limits: DatabaseLimits, config: pg.ClientConfig) {
+    this.#options = options;
+    this.#config = config;
+    this.limits = limits;
+    this.place = showPostgresAddress(options.address);
+    this.#pool = new pg.Pool({
+      ...config,
+      max: limits.connections,
+      idleTimeoutMillis: 30_000,
+      onConnect: prepareSession,
+      // A process that has nothing else to do may end.
+      allowExitOnIdle: true,
+    });
+    // An idle connection broke; the pool has thrown it away, and the next operation makes another.
+    this.#pool.on('error', () => this.#lost++);
+  }
+
+  /** Reads the certificate files; connects to nothing yet. */
+  static async open(options: DatabaseOptions): Promise<Database> {
+    const connections = options.address.poolMaxConnections;
+    const limits = {
+      ...defaultLimits,
+      ...(connections === undefined ? {} : { connections }),
+      ...options.limits,
+    };
+    return new Database(options, limits, await clientConfig(options, limits));
+  }
+
+  get stats(): DatabaseStats {
+    return {
+      connections: this.#pool.totalCount,
+      idle: this.#pool.idleCount,
+      waiting: this.#pool.waitingCount,
+      retries: this.#retries,
+      lost: this.#lost,
+    };
+  }
+
+  /**
+   * The statement, again and again while the database is away, until the deadline. So it must be one that may be
+   * made twice: a read, or a write that knows itself.
+   */
+  async run<R>(operation: string, statement: Statement): Promise<R[]> {
+    const begun = performance.now();
+    let failed = true;
+    try {
+      const rows = await this.#retrying<R>(statement, begun + this.limits.operationMs);
+      failed = false;
+      return rows;
+    } finally {
+      this.#options.observe?.(operation, (performance.now() - begun) / 1000, failed);
+    }
+  }
+
+  /** A connection of its own, outside of the pool, for LISTEN and for transactions. The caller ends it. */
+  async connect(): Promise<pg.Client> {
+    const client = new pg.Client(this.#config);
+    // Until somebody else listens: an error without a listener would end the process.
+    client.on('error', () => undefined);
+    const timer = setTimeout(() => void client.end(), this.limits.connectMs);
+    try {
+      await client.connect();
+      await prepareSession(client);
+      return client;
+    } catch (thrown) {
+      void client.end().catch(() => undefined);
+      throw failureOf(thrown, this.place).error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closing.signal.aborted) return;
+    this.#closing.abort();
+    await this.#pool.end();
+  }
+
+  async #retrying<R>(statement: Statement, deadline: number): Promise<R[]> {
+    for (let attempt = 0, soon = 0; ; ) {
+      try {
+        return await this.#once<R>(statement);
+      } catch (thrown) {
+        const { retry, error, sqlState } = failureOf(thrown, this.place);
+        if (sqlState === undefined) this.#lost++;
+        const waitMs = retry === 'soon' ? 1 + Math.random() * 2 ** Math.min(soon++, 6) : backoffMs(attempt++);
+        const tooLate = performance.now() + waitMs > deadline;
+        if (retry === 'never' || soon > maxSoonRetries || tooLate || this.#closing.signal.aborted)
+          throw error;
+        this.#retries++;
+        await delay(waitMs, undefined, { signal: this.#closing.signal }).catch(() => undefined);
+      }
+    }
+  }
+
+  async #once<R>({ name, text, values }: Statement): Promise<R[]> {
+    if (this.#closing.signal.aborted)
+      throw new AppError('unavailable', 'postgres.closed', 'The database was closed.');
+    if (this.#pool.waitingCount >= this.limits.waiting)
+      throw new AppError(
+        'limit',
+        'postgres.busy',
+        `More than ${this.limits.waiting} operations wait for the database.`,
+      );
+    const query = { text, values: [...(values ?? [])], ...(name === undefined ? {} : { name }) };
+    const { rows } = await this.#pool.query(query);
+    return rows as R[];
+  }
+}
+
+/** Full jitter: servers that lost the database together do not come back together. */
+export function backoffMs(attempt: number): number {
+  return 5 + Math.random() * Math.min(2_000, 25 * 2 ** attempt);
+}
+
+async function clientConfig(
+  { address, applicationName }: DatabaseOptions,
+  limits: DatabaseLimits,
+): Promise<pg.ClientConfig> {
+  const { host, port, user, password, database } = address;
+  return {
+    host,
+    port,
+    user,
+    ...(password === undefined ? {} : { password }),
+    database,
+    ssl: await tlsOf(address),
+    application_name: applicationName,
+    connectionTimeoutMillis: limits.connectMs,
+    statement_timeout: limits.statementMs,
+    lock_timeout: limits.statementMs,
+    idle_in_transaction_session_timeout: limits.statementMs,
+    query_timeout: limits.statementMs + 1_000,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+  };
+}
+
+async function tlsOf(address: PostgresAddress): Promise<false | NonNullable<pg.ClientConfig['ssl']>> {
+  const { sslMode, sslRootCert, sslCert, sslKey, host } = address;
+  if (sslMode === 'disable' || host.startsWith('/')) return false;
+  const [ca, cert, key] = await Promise.all([sslRootCert, sslCert, sslKey].map(readPem));
+  return {
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined || key === undefined ? {} : { cert, key }),
+    minVersion: 'TLSv1.2',
+    rejectUnauthorized: sslMode !== 'require',
+    // libpq's verify-ca: the authority counts, the name does not.
+    ...(sslMode === 'verify-full' ? {} : { checkServerIdentity: () => undefined }),
+  };
+}
+
+async function readPem(path: string | undefined): Promise<string | undefined> {
+  if (path === undefined) return undefined;
+  return readFile(path, 'utf8').catch((cause: unknown) => {
+    throw new AppError('unavailable', 'postgres.no_file', `${path} cannot be read.`, { cause });
+  });
+}
+
+/**
+ * Whatever the database's defaults: what is acknowledged is on its disk, and each statement of a function sees what
+ * was committed before it began (the commit functions rely on that after they waited for their lock).
+ */
+async function prepareSession(client: pg.ClientBase): Promise<void> {
+  await client.query(
+    `SELECT set_config('default_transaction_isolation', 'read committed', false),
+       CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END`,
+  );
+}

@@ -24,16 +24,19 @@ static char *copy(const char *text)
 }
 
 /* Copied out of libc's static buffer: PAM modules call getpwnam() themselves. */
-void find_account(const char *login, struct account *account)
+void find_account(const struct spec *spec, struct account *account)
 {
+	const char *login = spec->login;
 	struct passwd *entry;
 
 	errno = 0;
 	entry = getpwnam(login);
 	if (!entry && errno && errno != ENOENT && errno != ESRCH)
 		fail("account_lookup", errno, "cannot look up user %s: %s", login, strerror(errno));
-	if (!entry)
+	if (!entry) {
+		record_unknown(spec);
 		fail("unknown_user", 0, "no such user on this host: %s", login);
+	}
 	account->name = copy(entry->pw_name);
 	account->home = copy(entry->pw_dir);
 	account->shell = copy(*entry->pw_shell ? entry->pw_shell : "/bin/sh");

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The environment of the shell, in sshd's order; later wins:
- *   what the daemon let through from the client, with SSH_CLIENT and SSH_CONNECTION
- *   USER LOGNAME HOME PATH SHELL, MAIL without PAM (with it, pam_mail decides), TZ of the daemon
- *   SSH_TTY TERM with a terminal
- *   PAM's (pam_env: /etc/environment, /etc/default/locale), except the names that say where the user came from
+ *   what the daemon let through from the client
+ *   USER LOGNAME HOME PATH SHELL, MAIL without PAM (with it, pam_mail decides), TZ of the daemon, TERM
+ *   ~/.ssh/environment, where the node permits it
+ *   PAM's (pam_env: /etc/environment, /etc/default/locale)
+ *   SSH_CLIENT SSH_CONNECTION SSH_TTY: where the user came from is nobody else's to say
  */
 #define _GNU_SOURCE
 #include "launcher.h"
@@ -63,22 +64,41 @@ static void set_mail(struct environment *env, const struct account *account)
 	set_env(env, "MAIL", mail);
 }
 
+bool tells_origin(const char *entry)
+{
+	static const char *const names[] = { "SSH_CLIENT=", "SSH_CONNECTION=", "SSH_AUTH_INFO" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strncmp(entry, names[i], strlen(names[i])))
+			return true;
+	return false;
+}
+
+static void set_client_env(struct environment *env, const struct spec *spec, bool origin)
+{
+	for (size_t i = 0; i < spec->client_env_count; i++)
+		if (tells_origin(spec->client_env[i]) == origin)
+			set_env_entry(env, spec->client_env[i]);
+}
+
 void build_environment(struct session *session)
 {
 	struct environment *env = &session->env;
+	const struct spec *spec = &session->spec;
 	const char *zone = getenv("TZ");
 
-	for (size_t i = 0; i < session->spec.client_env_count; i++)
-		set_env_entry(env, session->spec.client_env[i]);
+	set_client_env(env, spec, false);
 	set_account_env(env, &session->account);
-	if (!session->spec.pam_service)
+	if (!spec->pam_service)
 		set_mail(env, &session->account);
 	if (zone)
 		set_env(env, "TZ", zone);
-	if (session->spec.terminal) {
-		set_env(env, "SSH_TTY", session->tty_path);
-		if (*session->spec.term)
-			set_env(env, "TERM", session->spec.term);
-	}
+	if (spec->terminal && *spec->term)
+		set_env(env, "TERM", spec->term);
+	if (spec->read_user_env)
+		add_user_environment(session);
 	add_pam_environment(env);
+	set_client_env(env, spec, true);
+	if (spec->terminal)
+		set_env(env, "SSH_TTY", session->tty_path);
 }

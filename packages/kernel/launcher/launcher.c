@@ -108,7 +108,7 @@ static void prepare(struct session *session)
 {
 	struct spec *spec = &session->spec;
 
-	find_account(spec->login, &session->account);
+	find_account(spec, &session->account);
 	check_account(&session->account);
 	if (spec->terminal && unlock_terminal(session) < 0)
 		fail("terminal", errno, "descriptor %d is not a ptmx: %s", PTMX_FD, strerror(errno));
@@ -116,19 +116,6 @@ static void prepare(struct session *session)
 		open_pam(session);
 	else
 		take_groups(&session->account);
-}
-
-/* As sshd prints them: PAM's texts and the last log-in, above the first prompt of a terminal. */
-static void prepare_greeting(struct session *session)
-{
-	char hush[4096], last[256] = "";
-
-	if (!session->spec.terminal || session->spec.command)
-		return;
-	snprintf(hush, sizeof(hush), "%s/.hushlogin", session->account.home);
-	if (access(hush, F_OK) < 0)
-		describe_last_login(session, last, sizeof(last));
-	snprintf(session->greeting, sizeof(session->greeting), "%s%s", pam_messages(), last);
 }
 
 int main(void)
@@ -144,8 +131,8 @@ int main(void)
 	note_own_audit_session();
 	prepare(&session);
 	audit_session = take_audit_session(session.account.uid);
-	build_environment(&session);
 	prepare_greeting(&session);
+	build_environment(&session);
 	if (!session.spec.terminal)
 		open_streams(&session);
 	if (pipe2(report_pipe, O_CLOEXEC) < 0 || pipe2(go_pipe, O_CLOEXEC) < 0)

@@ -27,8 +27,11 @@ enum {
 	SPEC_MAX = 256 * 1024,
 	ENV_MAX = 512,
 	MODES_MAX = 1024,
-	/* What PAM modules may say to the user before the shell (pam_motd). */
-	MESSAGES_MAX = 8192,
+	/* For PAM modules: what the operator has said, with the user's traits filled in. */
+	PAM_ENV_MAX = 64,
+	/* What PAM modules may say to the user before the shell; a motd of two screens is 4 KiB. */
+	MESSAGES_MAX = 16 * 1024,
+	GREETING_MAX = 2 * MESSAGES_MAX,
 };
 
 struct environment {
@@ -52,6 +55,9 @@ struct spec {
 	size_t modes_length;
 	const char *client_env[ENV_MAX]; /* NAME=VALUE */
 	size_t client_env_count;
+	const char *pam_env[PAM_ENV_MAX]; /* NAME=VALUE */
+	size_t pam_env_count;
+	bool read_user_env; /* ~/.ssh/environment counts */
 };
 
 struct account {
@@ -67,7 +73,8 @@ struct session {
 	char tty_path[32]; /* empty without a terminal */
 	gid_t tty_group;
 	mode_t tty_mode;
-	char greeting[MESSAGES_MAX + 256]; /* shown by the leader before the shell */
+	char greeting[GREETING_MAX]; /* written by the leader before the shell: to its output, */
+	char complaints[1024]; /* and to its standard error */
 	int streams[3]; /* leader's stdin, stdout, stderr without a terminal */
 	int daemon_streams[3]; /* the other ends, for the daemon to open through /proc */
 };
@@ -75,13 +82,18 @@ struct session {
 /* spec.c */
 void read_spec(struct spec *spec);
 /* account.c */
-void find_account(const char *login, struct account *account);
+void find_account(const struct spec *spec, struct account *account);
 void check_account(const struct account *account);
 void take_groups(const struct account *account);
 /* environment.c */
 void set_env(struct environment *env, const char *name, const char *value);
 void set_env_entry(struct environment *env, const char *entry);
+bool tells_origin(const char *entry);
 void build_environment(struct session *session);
+/* user-environment.c: ~/.ssh/environment, read with the user's rights */
+void add_user_environment(struct session *session);
+/* greeting.c: what stands above the first prompt */
+void prepare_greeting(struct session *session);
 /* pam.c: nothing happens unless open_pam was called */
 void open_pam(const struct session *session);
 void add_pam_environment(struct environment *env);
@@ -104,10 +116,11 @@ _Noreturn void run_leader(const struct session *session, int report_fd, int go_f
 _Noreturn void run_relay(char *const *environment);
 /* sftp.c: the same, for files */
 _Noreturn void run_sftp(const struct account *account);
-/* records.c: utmp, wtmp, lastlog */
+/* records.c: utmp, wtmp, lastlog, btmp */
 void describe_last_login(const struct session *session, char *text, size_t size);
 void record_login(const struct session *session, pid_t leader);
 void record_logout(const struct session *session, pid_t leader);
+void record_unknown(const struct spec *spec);
 /* report.c: lines to the daemon */
 void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void warn_daemon(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -97,6 +97,18 @@ static void drop_oom_protection(void)
 	close(fd);
 }
 
+/* At most what a pipe takes (64 KiB) with nobody reading yet. */
+static void put(int fd, const char *text)
+{
+	size_t length = strlen(text);
+	ssize_t written = 0;
+
+	while (length > 0 && (written = write(fd, text, length)) > 0) {
+		text += written;
+		length -= (size_t)written;
+	}
+}
+
 /* As the user: root may not be able to enter a home on NFS. Standard error is the user's terminal. */
 static void enter_home(const struct account *account)
 {
@@ -160,8 +172,8 @@ void run_leader(const struct session *session, int report_fd, int go_fd)
 			run_sftp(&session->account);
 		run_relay(session->env.entries);
 	}
-	if (*session->greeting)
-		fputs(session->greeting, stderr);
+	put(STDOUT_FILENO, session->greeting);
+	put(STDERR_FILENO, session->complaints);
 	enter_home(&session->account);
 	fflush(stderr);
 	if (close_rest(report_fd) < 0)

@@ -24,10 +24,11 @@ const char *pam_messages(void)
 
 static void keep_message(const char *text)
 {
-	size_t used = strlen(messages);
+	static const char cut[] = "[cut here]\n";
+	size_t used = strlen(messages), room = sizeof(messages) - sizeof(cut) - used;
 
-	if (used + strlen(text) + 2 <= sizeof(messages))
-		snprintf(messages + used, sizeof(messages) - used, "%s\n", text);
+	if (room > 1 && (size_t)snprintf(messages + used, room, "%s\n", text) >= room)
+		strcat(messages, cut);
 }
 
 /* Texts are kept for the terminal; questions fail: there is nobody to ask after a certificate. */
@@ -70,37 +71,46 @@ static void open_account(const struct session *session)
 	must(result, result == PAM_ACCT_EXPIRED ? "account_expired" : "account_denied", "account");
 }
 
+/* What pam_exec and its like see: where the user came from, as with sshd, and what the operator wants them told. */
+static void set_module_environment(const struct spec *spec)
+{
+	for (size_t i = 0; i < spec->client_env_count; i++)
+		if (!strncmp(spec->client_env[i], "SSH_CONNECTION=", 15))
+			must(pam_putenv(handle, spec->client_env[i]), "pam", "environment");
+	for (size_t i = 0; i < spec->pam_env_count; i++)
+		must(pam_putenv(handle, spec->pam_env[i]), "pam", "environment");
+}
+
+/* As with sshd after a public key: modules that cannot make credentials (pam_deny) do not end the log-in. */
+static void take_credentials(void)
+{
+	last_result = pam_setcred(handle, PAM_ESTABLISH_CRED);
+	credentials = last_result == PAM_SUCCESS;
+	if (!credentials)
+		warn_daemon("PAM made no credentials: %s", pam_strerror(handle, last_result));
+}
+
 void open_pam(const struct session *session)
 {
 	static const struct pam_conv conversation = { converse, NULL };
-	const char *tty = *session->tty_path ? session->tty_path : "ssh";
 	int result = pam_start(session->spec.pam_service, session->account.name, &conversation, &handle);
 
 	if (result != PAM_SUCCESS)
 		fail("pam", 0, "PAM service %s cannot be started", session->spec.pam_service);
 	atexit(close_pam);
 	must(pam_set_item(handle, PAM_RHOST, session->spec.remote_host), "pam", "remote host");
-	must(pam_set_item(handle, PAM_TTY, tty), "pam", "terminal name");
+	/* Always "ssh", as with sshd: rules of pam_access and pam_time that name it hold here, too. */
+	must(pam_set_item(handle, PAM_TTY, "ssh"), "pam", "terminal name");
+	set_module_environment(&session->spec);
 	open_account(session);
 	/*
 	 * pam_group adds to the groups found at this point, so they must already be the user's; afterwards the
 	 * daemon's own are out of reach of everything this process forks.
 	 */
 	take_groups(&session->account);
-	must(pam_setcred(handle, PAM_ESTABLISH_CRED), "pam", "credentials");
-	credentials = true;
+	take_credentials();
 	must(pam_open_session(handle, 0), "pam", "session");
 	session_open = true;
-}
-
-static bool tells_origin(const char *entry)
-{
-	static const char *const names[] = { "SSH_CLIENT=", "SSH_CONNECTION=", "SSH_TTY=" };
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (!strncmp(entry, names[i], strlen(names[i])))
-			return true;
-	return false;
 }
 
 void add_pam_environment(struct environment *env)

@@ -73,6 +73,16 @@ static bool add_client_env(struct spec *spec, const char *entry)
 	return true;
 }
 
+static bool add_pam_env(struct spec *spec, const char *entry)
+{
+	const char *equals = strchr(entry, '=');
+
+	if (!equals || equals == entry || spec->pam_env_count >= PAM_ENV_MAX)
+		return false;
+	spec->pam_env[spec->pam_env_count++] = entry;
+	return true;
+}
+
 static bool parse_field(struct spec *spec, const char *key, const char *value)
 {
 	const struct {
@@ -95,6 +105,10 @@ static bool parse_field(struct spec *spec, const char *key, const char *value)
 	}
 	if (!strcmp(key, "env"))
 		return add_client_env(spec, value);
+	if (!strcmp(key, "pam_env"))
+		return add_pam_env(spec, value);
+	if (!strcmp(key, "user_env"))
+		return spec->read_user_env = true;
 	if (!strcmp(key, "relay"))
 		return spec->relay = true;
 	if (!strcmp(key, "sftp"))

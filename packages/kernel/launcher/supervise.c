@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,7 +25,7 @@ enum { WORD_MAX = 128 };
 struct supervision {
 	const struct session *session;
 	pid_t leader;
-	int pidfd, report_fd, go_fd;
+	int pidfd, report_fd, go_fd, term_fd;
 	bool daemon_here, released, hung_up;
 	char line[WORD_MAX];
 	size_t line_length;
@@ -132,9 +133,22 @@ static void obey(struct supervision *s, const char *word)
 		ioctl(PTMX_FD, TIOCSWINSZ, &size);
 }
 
-static void daemon_left(struct supervision *s)
+/*
+ * SIGTERM comes from an init that ends the whole service. Dying of it would leave PAM's session open and the
+ * terminal logged in for ever; as with sshd, the user is hung up, and the end follows from that.
+ */
+static int catch_termination(void)
 {
-	s->daemon_here = false;
+	sigset_t termination;
+
+	sigemptyset(&termination);
+	sigaddset(&termination, SIGTERM);
+	sigprocmask(SIG_BLOCK, &termination, NULL);
+	return signalfd(-1, &termination, SFD_CLOEXEC);
+}
+
+static void hang_up_for_good(struct supervision *s)
+{
 	if (s->released) {
 		hang_up(s);
 		/* Nobody will ever read its pipes again: a command that only computes is told too. */
@@ -143,8 +157,29 @@ static void daemon_left(struct supervision *s)
 		return;
 	}
 	kill(s->leader, SIGKILL); /* blocked before exec: it has run nothing of the user's */
-	close(s->go_fd);
+	if (s->go_fd >= 0)
+		close(s->go_fd);
 	s->go_fd = -1;
+}
+
+static void daemon_left(struct supervision *s)
+{
+	s->daemon_here = false;
+	hang_up_for_good(s);
+}
+
+static void hear_termination(struct supervision *s)
+{
+	struct signalfd_siginfo info;
+
+	if (read(s->term_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	/* A daemon that lives on still holds the terminal's master: closing ours would hang up nobody. */
+	if (s->released) {
+		kill(-foreground_group(s), SIGHUP);
+		kill(-s->leader, SIGHUP);
+	}
+	hang_up_for_good(s);
 }
 
 static void hear_daemon(struct supervision *s)
@@ -226,7 +261,7 @@ void supervise(const struct session *session, pid_t leader, int leader_pidfd, in
 {
 	struct supervision s = {
 		.session = session, .leader = leader, .pidfd = leader_pidfd,
-		.report_fd = report_fd, .go_fd = go_fd, .daemon_here = true,
+		.report_fd = report_fd, .go_fd = go_fd, .daemon_here = true, .term_fd = catch_termination(),
 	};
 	int status;
 
@@ -236,10 +271,13 @@ void supervise(const struct session *session, pid_t leader, int leader_pidfd, in
 			{ s.daemon_here ? CONTROL_FD : -1, POLLIN, 0 },
 			{ s.report_fd, POLLIN, 0 },
 			{ s.pidfd, POLLIN, 0 },
+			{ s.term_fd, POLLIN, 0 },
 		};
 
-		if (poll(polled, 3, -1) < 0)
+		if (poll(polled, 4, -1) < 0)
 			continue;
+		if (polled[3].revents)
+			hear_termination(&s);
 		if (polled[0].revents)
 			hear_daemon(&s);
 		if (polled[1].revents)

@@ -109,11 +109,11 @@ export async function eventually<T>(
   what: string,
   ask: () => T | Promise<T>,
   deadlineMs = 10_000,
-): Promise<T> {
+): Promise<Exclude<T, false | undefined>> {
   const deadline = Date.now() + deadlineMs;
   for (;;) {
     const answer = await ask();
-    if (answer) return answer;
+    if (answer) return answer as Exclude<T, false | undefined>;
     if (Date.now() > deadline) throw new Error(`did not happen in ${deadlineMs} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { request, terminal } from './host.fixture.ts';
-import { CLIENT_ENV_MAX, encodeSpec, MODES_MAX, SPEC_MAX } from './launch-spec.ts';
+import { CLIENT_ENV_MAX, encodeSpec, MODES_MAX, PAM_ENV_MAX, SPEC_MAX } from './launch-spec.ts';
 import { parseLauncherLine } from './launcher-line.ts';
 
 const fields = (encoded: Buffer): string[] => encoded.subarray(4).toString().split('\0').slice(0, -1);
@@ -30,13 +30,15 @@ test('a specification that would say something else to the launcher is refused',
   );
   const many = Object.fromEntries(Array.from({ length: CLIENT_ENV_MAX + 1 }, (_, i) => [`V${i}`, '']));
   assert.throws(() => encodeSpec(request('ada', { env: many })), bad);
+  assert.throws(() => encodeSpec(request('ada', { pamEnvironment: many })), bad);
 });
 
 test('the bounds are the launcher’s', () => {
   const header = readFileSync(new URL('../../../kernel/launcher/launcher.h', import.meta.url), 'utf8');
   assert.match(header, new RegExp(`SPEC_MAX = ${SPEC_MAX / 1024} \\* 1024,`));
   assert.match(header, new RegExp(`MODES_MAX = ${MODES_MAX},`));
-  assert.match(header, new RegExp(`ENV_MAX = ${CLIENT_ENV_MAX * 2},`));
+  assert.match(header, new RegExp(`\\tENV_MAX = ${CLIENT_ENV_MAX * 2},`));
+  assert.match(header, new RegExp(`PAM_ENV_MAX = ${PAM_ENV_MAX},`));
 });
 
 test('the launcher’s lines are understood', () => {

@@ -1,10 +1,11 @@
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { LaunchRequest } from './launch.ts';
 
-/** As in launcher.h (SPEC_MAX, MODES_MAX, half of ENV_MAX); a test holds them against it. */
+/** As in launcher.h (SPEC_MAX, MODES_MAX, half of ENV_MAX, PAM_ENV_MAX); a test holds them against it. */
 export const SPEC_MAX = 256 * 1024;
 export const MODES_MAX = 1024;
 export const CLIENT_ENV_MAX = 256;
+export const PAM_ENV_MAX = 64;
 
 /** The launcher's specification: 4 bytes of length, big-endian, then NUL-terminated `key=value` strings. */
 export function encodeSpec(request: LaunchRequest): Buffer {
@@ -16,14 +17,17 @@ export function encodeSpec(request: LaunchRequest): Buffer {
 }
 
 function specFields(request: LaunchRequest): string[] {
-  const { command, cgroupDir, pamService, pty, relay } = request;
+  const { command, cgroupDir, pamService, pty, relay, sftp } = request;
   const fields = [`login=${request.login}`, `remote_host=${request.remoteHost}`];
   if (command !== undefined) fields.push(`command=${command}`);
   if (relay) fields.push('relay=1');
+  if (sftp) fields.push('sftp=1');
   if (cgroupDir !== undefined) fields.push(`cgroup=${cgroupDir}`);
   if (pamService !== undefined) fields.push(`pam_service=${pamService}`);
   if (pty) fields.push(`size=${sizeWords(pty)}`, `term=${pty.term}`, `modes=${modesHex(pty.modes)}`);
-  return [...fields, ...environmentFields(request.env)];
+  if (request.userEnvironment) fields.push('user_env=1');
+  const pamVariables = environmentFields('pam_env', request.pamEnvironment ?? {}, PAM_ENV_MAX);
+  return [...fields, ...environmentFields('env', request.env, CLIENT_ENV_MAX), ...pamVariables];
 }
 
 /** `struct winsize` has 16 bits a member; a client may send 32. */
@@ -36,12 +40,12 @@ function modesHex(modes: Buffer): string {
   return modes.toString('hex');
 }
 
-function environmentFields(env: Readonly<Record<string, string>>): string[] {
+function environmentFields(key: string, env: Readonly<Record<string, string>>, max: number): string[] {
   const entries = Object.entries(env);
-  if (entries.length > CLIENT_ENV_MAX) throw refuse(`it has more than ${CLIENT_ENV_MAX} variables`);
+  if (entries.length > max) throw refuse(`it has more than ${max} variables`);
   return entries.map(([name, value]) => {
     if (name === '' || name.includes('=')) throw refuse('it has a variable without a proper name');
-    return `env=${name}=${value}`;
+    return `${key}=${name}=${value}`;
   });
 }
 

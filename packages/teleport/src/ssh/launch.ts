@@ -14,6 +14,8 @@ export interface LaunchRequest {
   readonly command: string | undefined;
   /** Instead of a shell: what connects and listens for the user, told what by `forwarding/relay.ts` over the pipes. */
   readonly relay?: boolean;
+  /** Instead of a shell: an SFTP server for the user, on the pipes; `file-transfer/` is what follows it. */
+  readonly sftp?: boolean;
   /**
    * Variables set before the account's own: what the node let through from the client, plus
    * SSH_CLIENT and SSH_CONNECTION. USER, LOGNAME, HOME, SHELL, PATH, MAIL, TERM, SSH_TTY and PAM's variables
@@ -26,6 +28,10 @@ export interface LaunchRequest {
   readonly cgroupDir: string | undefined;
   /** PAM service to open account and session with; undefined = no PAM, only the launcher's own checks. */
   readonly pamService: string | undefined;
+  /** Variables of PAM modules, besides SSH_CONNECTION; as with all of theirs, they reach the session, too. */
+  readonly pamEnvironment?: Readonly<Record<string, string>>;
+  /** The account's own `~/.ssh/environment` counts (ssh_service.permit_user_env). */
+  readonly userEnvironment?: boolean;
   /** Address of the client: PAM_RHOST and utmp. */
   readonly remoteHost: string;
 }

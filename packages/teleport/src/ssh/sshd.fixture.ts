@@ -1,10 +1,32 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { eventually } from './host.fixture.ts';
 
 export const noSshd = existsSync('/usr/sbin/sshd') ? false : 'needs OpenSSH sshd to compare with';
+
+export interface SshdOptions {
+  /** A file of /etc/pam.d. */
+  readonly pamService?: string;
+  /** Lines of sshd_config that win over ours. */
+  readonly settings?: string;
+}
+
+export interface SshdRan {
+  readonly out: string;
+  readonly err: string;
+  readonly status: number | null;
+}
 
 /** A real OpenSSH server on loopback with keys of its own: the witness of what a log-in looks like here. */
 export class RealSshd {
@@ -18,17 +40,21 @@ export class RealSshd {
     this.#server = server;
   }
 
-  static async start(): Promise<RealSshd> {
+  static async start({ pamService = 'sshd', settings = '' }: SshdOptions = {}): Promise<RealSshd> {
     const dir = mkdtempSync('/tmp/sallyport-sshd-');
     chmodSync(dir, 0o755); // sshd reads authorized_keys as the user
     for (const key of ['host', 'user'])
       execFileSync('ssh-keygen', ['-qt', 'ed25519', '-N', '', '-f', join(dir, key)]);
     execFileSync('cp', [join(dir, 'user.pub'), join(dir, 'authorized')]);
     const port = await freePort();
-    writeFileSync(join(dir, 'config'), config(dir, port));
+    // What a configuration file says first holds.
+    writeFileSync(join(dir, 'config'), `${settings}\n${config(dir, port)}`);
+    // sshd takes the PAM service of its own name.
+    const program = join(dir, pamService);
+    symlinkSync('/usr/sbin/sshd', program);
     mkdirSync('/run/sshd', { recursive: true, mode: 0o755 });
     // Node raises its soft limit of open files, which sshd would pass on; init systems start it with 1024.
-    const start = `ulimit -Sn 1024; exec /usr/sbin/sshd -D -e -f ${dir}/config`;
+    const start = `ulimit -Sn 1024; exec ${program} -D -E ${dir}/log -f ${dir}/config`;
     const server = spawn('/bin/sh', ['-c', start], { cwd: '/', env: {}, stdio: 'ignore' });
     const sshd = new RealSshd(port, dir, server);
     await eventually('sshd listens', () => accepts(port));
@@ -37,13 +63,23 @@ export class RealSshd {
 
   /** What `ssh` prints. With a terminal its input is typed, without one it is read by the command. */
   run(login: string, args: readonly string[], options: { tty: boolean; input?: string }): string {
+    return this.ran(login, args, options).out;
+  }
+
+  ran(login: string, args: readonly string[], options: { tty: boolean; input?: string }): SshdRan {
     const ssh = [
       ...['-F', 'none', '-i', join(this.#dir, 'user'), '-p', String(this.port), '-l', login],
       ...['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'LogLevel=ERROR'],
       ...['-o', 'SendEnv=LANG', options.tty ? '-tt' : '-T', '127.0.0.1', ...args],
     ];
     const env = { PATH: '/usr/bin:/bin', LANG: 'C.UTF-8', TERM: 'xterm' };
-    return execFileSync('ssh', ssh, { env, input: options.input ?? '', timeout: 20_000 }).toString();
+    const ran = spawnSync('ssh', ssh, { env, input: options.input ?? '', timeout: 20_000 });
+    return { out: ran.stdout.toString(), err: ran.stderr.toString(), status: ran.status };
+  }
+
+  /** What the server itself says. */
+  get log(): string {
+    return readFileSync(join(this.#dir, 'log'), 'utf8');
   }
 
   stop(): void {

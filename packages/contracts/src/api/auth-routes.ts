@@ -1,8 +1,13 @@
 // The API of the auth service: mutual TLS 1.3 on 3025 (or through a proxy, by ALPN), and a local socket for the
 // administrator of the auth host. One file so that the whole contract can be read at once.
 import { z } from 'zod';
+import { connectorKinds } from './connectors.ts';
+import { logInProof, trust, userCertificates } from './log-in-shapes.ts';
 import { metadata, resourceDocument, resourceKinds, resourceName } from './resources.ts';
 import { hostRoles, route } from './route.ts';
+import { signOnRoutes } from './sign-on-routes.ts';
+
+export { logInProof, userCertificates };
 
 const instant = z.iso.datetime();
 /** SSH wire blobs travel as base64. */
@@ -24,15 +29,6 @@ const hostCertificates = z.strictObject({
   valid_before: instant,
 });
 
-const trust = z.strictObject({
-  cluster_name: z.string(),
-  /** OpenSSH public key lines of every CA that is trusted now. */
-  ssh_host_cas: z.array(z.string()),
-  ssh_user_cas: z.array(z.string()),
-  tls_host_cas: z.array(pem),
-  tls_user_cas: z.array(pem),
-});
-
 const status = z.strictObject({
   cluster_name: z.string(),
   version: z.string(),
@@ -43,27 +39,18 @@ const status = z.strictObject({
     type: z.string(),
     second_factor: z.string(),
     webauthn_rp_id: z.string().optional(),
+    /** Identity providers a log-in page offers. */
+    connectors: z
+      .array(z.strictObject({ kind: z.enum(connectorKinds), name: z.string(), display: z.string() }))
+      .optional(),
+    /** The one `tsh login` uses when it is told none. */
+    connector_name: z.string().optional(),
+    /** False: only by an identity provider. Absent: true. */
+    local: z.boolean().optional(),
+    /** By a passkey alone, without name and password. */
+    passwordless: z.boolean().optional(),
   }),
   session_recording: z.string(),
-});
-
-/** What a user proves who they are with. The second factor's kinds exclude each other. */
-export const logInProof = z.strictObject({
-  user: resourceName,
-  password: z.string().max(1024).optional(),
-  otp: z.string().max(16).optional(),
-  /** The browser's PublicKeyCredential as JSON; its challenge is from `mfa.challenge`. */
-  webauthn: z.record(z.string(), z.unknown()).optional(),
-});
-
-export const userCertificates = z.strictObject({
-  user: z.string(),
-  logins: z.array(z.string()),
-  roles: z.array(z.string()),
-  ssh_certificate: base64,
-  tls_certificate: pem,
-  valid_before: instant,
-  trust,
 });
 
 const inviteSetup = z.strictObject({
@@ -254,6 +241,9 @@ export const authRoutes = {
     }),
     result: userCertificates.extend({ tls_certificate: pem.optional(), capped: z.boolean() }),
   }),
+
+  // -- log-in by browser and identity providers -----------------------------------------------------------
+  ...signOnRoutes,
 
   // -- resources ---------------------------------------------------------------------------------------
   // The handler checks `allow.rules` for the kind that was asked for.

@@ -1,15 +1,12 @@
 // The resources of a cluster as documents: what `tctl get` prints, `tctl create -f` takes and the API carries.
 // Head (`kind`, `version`, `metadata`, `spec`) as documented; a document that was read can be written back.
 import { z } from 'zod';
+import { githubDocument, oidcDocument } from './connectors.ts';
+import { labels, metadata, resourceName } from './resource-parts.ts';
 import { hostRoles, ruledResources, verbs } from './route.ts';
 
-// A name becomes a certificate's key id and part of log lines: no blanks, no control characters, no leading dash.
-export const resourceName = z
-  .string()
-  .regex(
-    /^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$/,
-    'must be 1 to 128 letters, digits or ._@+- and begin with a letter or digit',
-  );
+export { labels, metadata, resourceName };
+
 /** A host account. A leading dash would be an option to some program one day. */
 export const loginName = z
   .string()
@@ -22,21 +19,11 @@ const loginOrTemplate = z.union([loginName, template], {
 // `cores: 8` is text to a label. Not z.coerce: it would make "a,b" of a list.
 const labelText = z.union([z.string(), z.number(), z.boolean()]).transform(String);
 const labelSelector = z.record(z.string(), z.union([labelText, z.array(labelText)]));
-export const labels = z.record(z.string().max(256), z.string().max(1024));
 const instant = z.iso.datetime();
 const duration = z.string().regex(/^(\d+(\.\d+)?(ms|s|m|h|d))+$/, 'must be a duration such as 8h or 1h30m');
 export const recordedKind = z.enum(['command', 'disk', 'network']);
 const recordSession = z.enum(['best_effort', 'strict']);
 
-export const metadata = z.strictObject({
-  name: resourceName,
-  description: z.string().max(1024).optional(),
-  labels: labels.optional(),
-  /** After it the resource is gone. */
-  expires: instant.optional(),
-  /** Opaque; a write that carries it succeeds only when nobody wrote in between. */
-  revision: z.string().optional(),
-});
 const head = { version: z.string().optional(), metadata };
 
 export const rule = z.strictObject({
@@ -83,6 +70,8 @@ export const roleDocument = z.strictObject({
           max_sessions: z.int().min(1).optional(),
           client_idle_timeout: duration.optional(),
           disconnect_expired_cert: z.boolean().optional(),
+          /** Each session needs the second factor anew: a certificate for one node and login, good once. */
+          require_session_mfa: z.boolean().optional(),
         })
         .optional(),
     })
@@ -96,6 +85,16 @@ export const userDocument = z.strictObject({
     roles: z.array(resourceName).min(1),
     traits: z.record(z.string(), z.array(z.string())).optional(),
     created: instant.optional(),
+    /** Read only: the identity provider whose word this user is. Absent: a user of the cluster's own. */
+    created_by: z
+      .strictObject({
+        connector_kind: z.enum(['oidc', 'github']),
+        connector_name: z.string(),
+        /** What the provider calls the person, for good: `sub`, or GitHub's number. */
+        subject: z.string(),
+        time: instant,
+      })
+      .optional(),
     /** Read only: what the user has set up, and since when log-ins are refused. */
     status: z
       .strictObject({
@@ -215,6 +214,8 @@ export const resourceDocument = z.discriminatedUnion('kind', [
   proxyDocument,
   certAuthorityDocument,
   clusterSettingsDocument,
+  oidcDocument,
+  githubDocument,
 ]);
 export type ResourceDocument = z.output<typeof resourceDocument>;
 export type ResourceDocumentKind = ResourceDocument['kind'];
@@ -235,4 +236,6 @@ export const resourceKinds = [
   'proxy',
   'cert_authority',
   'cluster_settings',
+  'oidc',
+  'github',
 ] as const;

@@ -32,6 +32,8 @@ export const ruledResources = [
   'event',
   'session',
   'cluster_settings',
+  'oidc',
+  'github',
 ] as const;
 export type RuledResource = (typeof ruledResources)[number];
 

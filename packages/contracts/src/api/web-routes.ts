@@ -2,8 +2,10 @@
 // `/v1/webapi/…` and `/webapi/…` are the same.
 import { z } from 'zod';
 import { logInProof, userCertificates } from './auth-routes.ts';
+import { connectorKinds } from './connectors.ts';
 import { resourceName } from './resources.ts';
 import { route } from './route.ts';
+import { browserLogInId, browserLogInOrder, browserLogInResult } from './sign-on-routes.ts';
 
 const proxySettings = z.strictObject({
   ssh: z.strictObject({
@@ -27,7 +29,7 @@ const find = z.strictObject({
   fips: z.boolean(),
 });
 
-const browserLogInId = z.string().regex(/^[\w-]{1,64}$/);
+const connectorName = z.strictObject({ name: z.string(), display: z.string() });
 const base64 = z.base64().max(65_536);
 
 export const webRoutes = {
@@ -42,6 +44,13 @@ export const webRoutes = {
         second_factor: z.string(),
         local: z.strictObject({ name: z.string() }).optional(),
         webauthn: z.strictObject({ rp_id: z.string() }).optional(),
+        /** The provider `tsh login` uses when it is told none. */
+        oidc: connectorName.optional(),
+        github: connectorName.optional(),
+        /** Every provider. */
+        connectors: z.array(connectorName.extend({ kind: z.enum(connectorKinds) })).optional(),
+        /** Passkeys alone are enough. */
+        passwordless: z.boolean().optional(),
       }),
     }),
   }),
@@ -81,15 +90,7 @@ export const webRoutes = {
     summary: 'A log-in that a person completes in a browser, for keys of the calling client.',
     access: 'anyone',
     rate: 'log_in',
-    body: z.strictObject({
-      ssh_public_key: base64,
-      tls_public_key: z.string().max(65_536),
-      ttl_ms: z.int().min(60_000).optional(),
-      /** Filled into the page; the person may be another. */
-      user: resourceName.optional(),
-      /** Of the secret that fetches the result, which its caller alone knows. */
-      secret_sha256: z.string().regex(/^[0-9a-f]{64}$/),
-    }),
+    body: browserLogInOrder,
     result: z.strictObject({
       id: browserLogInId,
       /** For the browser. */
@@ -107,10 +108,7 @@ export const webRoutes = {
     access: 'anyone',
     params: z.strictObject({ id: browserLogInId }),
     body: z.strictObject({ secret: z.string().max(256) }),
-    result: z.discriminatedUnion('state', [
-      z.strictObject({ state: z.literal('waiting') }),
-      z.strictObject({ state: z.literal('done'), certificates: userCertificates }),
-    ]),
+    result: browserLogInResult,
   }),
 } as const;
 

@@ -61,6 +61,10 @@ export interface AuthSettings {
   readonly secondFactor: SecondFactor;
   /** The domain second factors are bound to; needed for webauthn. */
   readonly webauthnRpId: string | undefined;
+  /** False: people come by an identity provider only. Default: true. */
+  readonly localAuth?: boolean | undefined;
+  /** The identity provider `tsh login` uses when it is told none. */
+  readonly connectorName?: string | undefined;
   readonly staticTokens: readonly { readonly roles: readonly string[]; readonly secret: string }[];
   readonly sessionRecording: ClusterSettingsDocument['spec']['session_recording'];
   /** For every host of the cluster, where no role says anything. undefined: sessions may idle for ever. */

@@ -4,6 +4,7 @@ import { AppError } from '@sallyport/contracts/errors.ts';
 import type { Authorities } from '../ca/authorities.ts';
 import type { CallContext } from './api/handler.ts';
 import type { AuditSink, AuthHandlers, AuthLog, AuthService, AuthSettings } from './auth-service.ts';
+import { BrowserLogIns } from './credentials/browser-log-ins.ts';
 import { openChallenges } from './credentials/challenge.ts';
 import { Invites } from './credentials/invites.ts';
 import { LogIn } from './credentials/log-in.ts';
@@ -17,6 +18,8 @@ import { Presence } from './presence.ts';
 import { tellRefusal } from './refusals.ts';
 import { ResourceService } from './resource-service.ts';
 import { watchResources } from './resource-watch.ts';
+import { listConnectors } from './sso/connectors.ts';
+import { signOnHandlers } from './sso/sign-on-handlers.ts';
 import type { Store } from './store/store.ts';
 import { makeUserCertificates } from './user-certificates.ts';
 
@@ -118,14 +121,15 @@ function telling(parts: Parts, handlers: AuthHandlers): AuthHandlers {
 function handlersOf(parts: Parts, tokens: Tokens, joining: Joining): AuthHandlers {
   const invites = new Invites(parts);
   const presence = new Presence(parts);
-  const logIn = new LogIn(parts);
+  const browserLogIns = new BrowserLogIns(parts.store, parts.now);
+  const logIn = new LogIn(parts, browserLogIns);
   const resources = new ResourceService(parts, { tokens, invites, presence });
   const admitted = async ({ caller }: CallContext) => {
     const verdict = await parts.directory.admits(caller);
     if (!verdict.ok) throw new AppError('denied', 'auth.not_admitted', `Not allowed: ${verdict.reason}.`);
   };
   return {
-    ping: async () => statusOf(parts),
+    ping: () => statusOf(parts),
     trust: async () => parts.authorities.trust(),
 
     joinChallenge: async () => ({ nonce: joining.challenge().toString('base64') }),
@@ -185,6 +189,8 @@ function handlersOf(parts: Parts, tokens: Tokens, joining: Joining): AuthHandler
       return { ...certificates, capped };
     },
 
+    ...signOnHandlers({ parts, browserLogIns, logIn, admitted }),
+
     async listResources({ params, query }, context) {
       await admitted(context);
       return { resources: [...(await resources.list(params.kind, query.secrets === true, context.caller))] };
@@ -219,7 +225,8 @@ function hostOf({ caller }: CallContext) {
   throw new AppError('denied', 'auth.not_a_host', 'Only a host of the cluster may do this.');
 }
 
-function statusOf({ settings, version, authorities }: Parts) {
+async function statusOf({ settings, version, authorities, store }: Parts) {
+  const connectors = await listConnectors(store);
   const [major = '0'] = version.split('.');
   return {
     cluster_name: settings.clusterName,
@@ -231,6 +238,9 @@ function statusOf({ settings, version, authorities }: Parts) {
       type: settings.type,
       second_factor: settings.secondFactor,
       ...(settings.webauthnRpId === undefined ? {} : { webauthn_rp_id: settings.webauthnRpId }),
+      ...(connectors.length === 0 ? {} : { connectors }),
+      ...(settings.connectorName === undefined ? {} : { connector_name: settings.connectorName }),
+      ...(settings.localAuth === false ? { local: false } : {}),
     },
     session_recording: settings.sessionRecording,
   };

@@ -10,7 +10,10 @@ export const editorRole: Role = {
     ...nothing,
     rules: [
       {
-        resources: ['user', 'role', 'token', 'node', 'proxy', 'lock', 'cert_authority', 'cluster_settings'],
+        resources: [
+          ...['user', 'role', 'token', 'node', 'proxy', 'lock', 'cert_authority', 'cluster_settings'],
+          ...['oidc', 'github'],
+        ] as const,
         verbs: ['*'],
       },
     ],

@@ -3,10 +3,12 @@ import { loginName, type ResourceDocument, resourceName } from '@sallyport/contr
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { z } from 'zod';
 import { toRole } from './role-document.ts';
+import { checkConnector } from './sso/connectors.ts';
 
 /** Throws AppError `auth.bad_resource`. */
 export function checkMeaning(document: ResourceDocument): void {
   if (document.kind === 'role') toRole(document);
+  if (document.kind === 'oidc' || document.kind === 'github') checkConnector(document);
   if (document.kind === 'user') {
     for (const login of document.spec.traits?.['logins'] ?? []) check(loginName, login, 'spec.traits.logins');
   }

@@ -1,4 +1,5 @@
 // Reading and writing resources as the API has them: who may, which changes belong together, and what is told.
+import type { ConnectorKind } from '@sallyport/contracts/api/connectors.ts';
 import type {
   LockDocument,
   ResourceDocument,
@@ -22,6 +23,8 @@ import { byName, type Presence, pickNode } from './presence.ts';
 import { presetRole, presetRoles } from './preset-roles.ts';
 import { checkMeaning, checkName } from './resource-check.ts';
 import { toRoleDocument } from './role-document.ts';
+import { withoutSecret } from './sso/connectors.ts';
+import { connectorTold, putConnector } from './sso/put-connector.ts';
 import type { Condition, Write } from './store/store.ts';
 import { maxTtlMs } from './user-certificates.ts';
 
@@ -77,6 +80,11 @@ export class ResourceService {
         return Promise.all((await listDocuments(store, 'user')).map((user) => this.#withStatus(user)));
       case 'node':
         return byName(await listDocuments(store, 'node'));
+      case 'oidc':
+      case 'github':
+        return (await listDocuments<ConnectorKind>(store, kind)).map((one) =>
+          secrets ? one : withoutSecret(one),
+        );
       default:
         return listDocuments(store, kind);
     }
@@ -94,7 +102,9 @@ export class ResourceService {
     const found = await this.#find(kind, name);
     if (found === undefined) throw missing(kind, name);
     if (found.kind === 'user') return this.#withStatus(found);
-    return found.kind === 'token' && !secrets ? masked(found) : found;
+    if (secrets) return found;
+    if (found.kind === 'oidc' || found.kind === 'github') return withoutSecret(found);
+    return found.kind === 'token' ? masked(found) : found;
   }
 
   async put(
@@ -118,11 +128,13 @@ export class ResourceService {
       if (kind === 'token') await this.#tokens.put(document, expect, caller);
       else if (kind === 'user') await this.#putUser(document, before !== undefined, expect, caller);
       else if (kind === 'role') await this.#putRole(document, before !== undefined, expect, caller);
-      else await this.#putLock(document, expect, caller);
+      else if (kind === 'lock') await this.#putLock(document, expect, caller);
+      else await putConnector(this.#parts, document, expect, caller);
     } catch (error) {
       throw explained(error, kind, name, mode, before !== undefined);
     }
-    return (await this.#find(kind, name)) ?? document;
+    const written = (await this.#find(kind, name)) ?? document;
+    return written.kind === 'oidc' || written.kind === 'github' ? withoutSecret(written) : written;
   }
 
   async delete(kind: ResourceDocumentKind, name: string, caller: Caller): Promise<string> {
@@ -141,6 +153,9 @@ export class ResourceService {
           [],
           [{ event: 'lock.deleted', code: 'TLK01I', name, ...actorOf(caller) }],
         );
+      case 'oidc':
+      case 'github':
+        return this.#remove(kind, name, [], [connectorTold(kind, 'deleted', name, caller)]);
       case 'node':
         return this.#deleteNode(name);
       case 'proxy':
@@ -200,7 +215,12 @@ export class ResourceService {
   }
 
   async #putUser(document: UserDocument, existed: boolean, expect: Condition, caller: Caller): Promise<void> {
-    const { status: _, ...spec } = document.spec;
+    // Only a log-in says whose word a user is; what was read can be written back.
+    const { status: _, created_by: __, ...spec } = document.spec;
+    const stored = existed
+      ? await readDocumentOf(this.#parts.store, 'user', document.metadata.name)
+      : undefined;
+    if (stored?.spec.created_by !== undefined) throw notOurs(stored);
     await this.#parts.directory.roles(spec.roles);
     const created = spec.created ?? this.#parts.now().toISOString();
     const { name } = document.metadata;
@@ -216,7 +236,11 @@ export class ResourceService {
       : { event: 'user.create', code: 'T1002I', ...shared };
     const writes: Write[] = [putDocument({ ...document, spec: { ...spec, created } }, { expect })];
     // A new user of an old name is somebody else: the lock on the old one's certificates must not be theirs.
-    if (!existed) writes.push({ type: 'delete', key: keyOf('lock', farewellLock(name)) });
+    // Nor are second factors that somebody else set up.
+    if (!existed) {
+      writes.push({ type: 'delete', key: keyOf('lock', farewellLock(name)) });
+      writes.push({ type: 'delete', key: credentialPrefix + name });
+    }
     await this.#parts.journal.commit(writes, [told]);
   }
 
@@ -299,7 +323,7 @@ export class ResourceService {
   }
 
   async #remove(
-    kind: 'user' | 'role' | 'lock' | 'proxy',
+    kind: 'user' | 'role' | 'lock' | 'proxy' | ConnectorKind,
     name: string,
     more: readonly Write[],
     told: readonly EventDraft[],
@@ -317,6 +341,15 @@ export class ResourceService {
       throw missing(kind, name);
     }
   }
+}
+
+function notOurs({ metadata: { name }, spec }: UserDocument): AppError {
+  return new AppError(
+    'conflict',
+    'auth.sso_user',
+    `"${name}" is there on the word of ${spec.created_by?.connector_name ?? 'an identity provider'}, until that ends.`,
+    { hint: 'What it gets is in the connector; `tctl users rm` ends it, `tctl lock --user` keeps it out.' },
+  );
 }
 
 /** It would be gone before anybody saw it. */

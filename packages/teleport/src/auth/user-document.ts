@@ -9,6 +9,7 @@ export function toUser({ metadata, spec }: UserDocument, created: string): User 
     roles: spec.roles,
     traits: spec.traits ?? {},
     created: spec.created ?? created,
+    ...(spec.created_by === undefined ? {} : { provider: spec.created_by.connector_name }),
   };
 }
 

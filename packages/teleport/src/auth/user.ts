@@ -7,4 +7,6 @@ export interface User {
   readonly traits: Readonly<Record<string, readonly string[]>>;
   /** RFC 3339 UTC. */
   readonly created: string;
+  /** The identity provider's connector whose word this user is. Absent: a user of the cluster's own. */
+  readonly provider?: string | undefined;
 }

@@ -15,9 +15,9 @@ import { createTlsEndpoint, type TlsEndpoint } from './tls-endpoint.ts';
 import { startTlsMux, type TlsMux } from './tls-mux.ts';
 import { agentLock, startTunnelServer } from './tunnel-server.ts';
 import { browserLogInRoutes } from './web/browser-log-in-routes.ts';
-import { BrowserLogIns } from './web/browser-log-ins.ts';
 import { ClusterSettings } from './web/cluster-settings.ts';
 import { setupRoutes } from './web/setup-routes.ts';
+import { ssoRoutes } from './web/sso-routes.ts';
 import { upgradeChannels } from './web/upgrade-channels.ts';
 import { webApi } from './web/web-api.ts';
 import { createWebServer, type WebServer } from './web/web-server.ts';
@@ -125,6 +125,16 @@ class Parts implements RunningProxy {
     this.#tunnels?.listener.close();
   }
 
+  get streams(): number {
+    return this.#gateway?.server.stats.connections ?? 0;
+  }
+
+  retire(): void {
+    this.stopListening();
+    this.#agents.retire();
+    this.#mux?.retire();
+  }
+
   async close(reason: string): Promise<void> {
     this.#listening = false;
     for (const undo of this.#undo.splice(0)) undo();
@@ -163,7 +173,6 @@ class Parts implements RunningProxy {
     this.#certificate = certificate;
     const addresses = () => this.addresses;
     const settings = new ClusterSettings({ api, proxy: config.proxy, addresses, version, now });
-    const logIns = new BrowserLogIns();
     this.#web = await createWebServer({
       certificate,
       strictTransport: files.length > 0,
@@ -173,10 +182,11 @@ class Parts implements RunningProxy {
       log,
       onAnswered: (route, status, seconds) => this.#metrics.answered(route, status, seconds),
       routes: [
-        webApi({ api, settings, logIns, version }),
+        webApi({ api, settings, version }),
         upgradeChannels(version),
         setupRoutes({ api, settings }),
-        browserLogInRoutes({ api, settings, logIns }),
+        browserLogInRoutes({ api, settings }),
+        ssoRoutes({ api, settings }),
       ],
     });
     this.#mux = await this.#startMux(this.#web);

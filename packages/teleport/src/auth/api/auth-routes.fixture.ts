@@ -117,6 +117,42 @@ export const samples: Samples = {
     request: { params: { name: 'alice' }, body: { ssh_public_key: blob } },
     answer: { ...userCertificates, capped: true },
   },
+  beginBrowserLogIn: {
+    request: {
+      body: { ...keys, connector: 'okta', secret_sha256: '0'.repeat(64), remote_addr: '203.0.113.1' },
+    },
+    answer: { id: 'x', code: 'ABCD-2345', expires: time },
+  },
+  readBrowserLogIn: {
+    request: { params: { id: 'x' } },
+    answer: { code: 'ABCD-2345', user: 'alice', remote_addr: '203.0.113.1' },
+  },
+  completeBrowserLogIn: {
+    request: {
+      params: { id: 'x' },
+      body: { proof: { user: 'alice', password: 'secret' }, remote_addr: '203.0.113.1', user_agent: 'curl' },
+    },
+    answer: { user: 'alice' },
+  },
+  browserLogInResult: {
+    request: { params: { id: 'x' }, body: { secret: 'y' } },
+    answer: { state: 'done', certificates: userCertificates },
+  },
+  beginSso: {
+    request: { body: { connector: 'okta', browser_log_in: 'x', remote_addr: '203.0.113.1' } },
+    answer: { url: 'https://idp.example.com/auth', flow: '0123456789abcdef', binding: 'z' },
+  },
+  completeSso: {
+    request: {
+      body: {
+        kind: 'oidc',
+        query: 'code=a&state=b',
+        bindings: { '0123456789abcdef': 'z' },
+        remote_addr: '203.0.113.1',
+      },
+    },
+    answer: { user: 'alice', connector: 'okta' },
+  },
   listResources: {
     request: { params: { kind: 'role' }, query: { secrets: 'true' } },
     answer: { resources: [role, node] },

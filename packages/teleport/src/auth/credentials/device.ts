@@ -30,6 +30,8 @@ export interface Credential {
   /** PHC string. */
   readonly password?: string | undefined;
   readonly devices: readonly Device[];
+  /** Of a user on an identity provider's word: which person of that name set it up. */
+  readonly owner?: string | undefined;
 }
 
 export const credentialPrefix = 'credential/';
@@ -50,11 +52,11 @@ export function parseCredential(item: Item | undefined): StoredCredential {
 }
 
 export function putCredential(user: string, credential: Credential, expect?: Write['expect']): Write {
-  const { password, devices } = credential;
+  const { password, devices, owner } = credential;
   return {
     type: 'put',
     key: credentialPrefix + user,
-    value: JSON.stringify({ password, devices }),
+    value: JSON.stringify({ password, devices, owner }),
     ...(expect === undefined ? {} : { expect }),
   };
 }

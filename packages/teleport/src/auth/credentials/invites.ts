@@ -69,7 +69,17 @@ export class Invites {
     ttlMs: number | undefined,
   ): Promise<{ token: string; expires: Date }> {
     const { store, directory, now } = this.#parts;
-    await directory.account(user);
+    const { user: account } = await directory.account(user);
+    if (account.provider !== undefined) {
+      throw new AppError(
+        'conflict',
+        'auth.sso_user',
+        `"${user}" logs in by ${account.provider}, not by a password.`,
+        {
+          hint: 'Their password and second factor are matters of that provider.',
+        },
+      );
+    }
     const token = randomBytes(32).toString('base64url');
     const expires = new Date(now().getTime() + Math.min(ttlMs ?? defaultTtlMs[purpose], maxTtlMs));
     const invite: Invite = {

@@ -9,6 +9,7 @@ import type { Parts } from '../parts.ts';
 import type { Write } from '../store/store.ts';
 import { makeUserCertificates } from '../user-certificates.ts';
 import { Attempts } from './attempts.ts';
+import type { BrowserLogIn, BrowserLogIns } from './browser-log-ins.ts';
 import { type Device, putCredential, readCredential } from './device.ts';
 import { checkPassword } from './password.ts';
 import { checkSecondFactor, offersOtp, offersWebauthn } from './second-factor.ts';
@@ -22,6 +23,8 @@ export interface LogInRequest {
   readonly ttlMs: number | undefined;
   readonly remoteAddr: string;
   readonly userAgent: string | undefined;
+  /** The certificates go to the client that began this; whoever proves sees none. */
+  readonly completes?: BrowserLogIn | undefined;
 }
 
 interface Proven {
@@ -33,10 +36,12 @@ interface Proven {
 export class LogIn {
   readonly #parts: Parts;
   readonly #attempts: Attempts;
+  readonly #browserLogIns: BrowserLogIns;
   readonly #turns = new Turns(8);
 
-  constructor(parts: Parts) {
+  constructor(parts: Parts, browserLogIns: BrowserLogIns) {
     this.#parts = parts;
+    this.#browserLogIns = browserLogIns;
     this.#attempts = new Attempts(parts.store, parts.now);
   }
 
@@ -58,6 +63,8 @@ export class LogIn {
 
   async #logIn(request: LogInRequest): Promise<UserCertificates> {
     const { user } = request.proof;
+    if (this.#parts.settings.localAuth === false)
+      throw await this.#refused(request, 'log-in with a password is off', noLocal());
     await this.#attempts.admit(user, request.remoteAddr).catch(async (error: unknown) => {
       throw await this.#refused(request, AppError.from(error).message, AppError.from(error));
     });
@@ -132,18 +139,23 @@ export class LogIn {
         ? {}
         : { mfa_device: { mfa_device_name: device.name, mfa_device_uuid: device.id } }),
     };
+    const { tls_certificate } = certificates;
+    if (tls_certificate === undefined)
+      throw new AppError('internal', 'auth.no_tls', 'A certificate is missing.');
+    const issued = { ...certificates, tls_certificate };
+    const { completes } = request;
+    const delivery = completes === undefined ? [] : this.#browserLogIns.completion(completes, issued);
     try {
-      await this.#parts.journal.commitTold(writes, [told, event]);
+      await this.#parts.journal.commitTold([...writes, ...delivery], [told, event]);
     } catch (error) {
       if (AppError.from(error).kind !== 'conflict') throw error;
+      // Completed by somebody else meanwhile? Then it is not known any more, and says so.
+      if (completes !== undefined) await this.#browserLogIns.read(completes.id);
       await this.#attempts.failed(user, request.remoteAddr);
       throw await this.#refused(request, 'the second factor was used before', wrong());
     }
     await this.#attempts.succeeded(user);
-    const { tls_certificate } = certificates;
-    if (tls_certificate === undefined)
-      throw new AppError('internal', 'auth.no_tls', 'A certificate is missing.');
-    return { ...certificates, tls_certificate };
+    return issued;
   }
 
   /** Tells the log; resolves to what to throw. A log that is away changes nothing about the refusal. */
@@ -183,4 +195,10 @@ export function relyingParty({ settings }: Parts): RelyingParty | undefined {
 
 function wrong(): AppError {
   return new AppError('denied', 'auth.wrong_credentials', 'User name, password or second factor is wrong.');
+}
+
+function noLocal(): AppError {
+  return new AppError('denied', 'auth.no_local', 'Log-in with a password is off in this cluster.', {
+    hint: 'Log in by your identity provider: `tsh login --auth=NAME`.',
+  });
 }

@@ -213,7 +213,7 @@ describe('tsh login with the browser', { skip, timeout: 150_000 }, () => {
     const { url } = await login.said();
     const id = url.slice(url.lastIndexOf('/') + 1);
     const stolen = await fetchResult(keysOnly, id);
-    assert.match(stolen, /"code":"proxy\.no_log_in"/);
+    assert.match(stolen, /"code":"auth\.no_log_in"/);
     login.kill();
     await login.end();
   });

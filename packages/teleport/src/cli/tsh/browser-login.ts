@@ -8,7 +8,10 @@ import { notice, styled, visible } from '../output.ts';
 import type { webClient } from './web-client.ts';
 
 export interface BrowserLoginRequest {
-  readonly user: string;
+  /** Filled into the page. */
+  readonly user?: string;
+  /** The identity provider to go to. */
+  readonly connector?: string;
   readonly ssh_public_key: string;
   readonly tls_public_key: string;
   readonly ttl_ms: number | undefined;
@@ -38,6 +41,8 @@ export async function logInByBrowser(
   while (performance.now() < deadline) {
     const answer = await web.browserLogInResult({ params: { id }, body: { secret } }).catch(passing);
     if (answer?.state === 'done') return answer.certificates;
+    if (answer?.state === 'refused')
+      throw new AppError('denied', 'tsh.log_in_refused', answer.message, { hint: answer.hint });
     if (answer === undefined) await new Promise((wake) => setTimeout(wake, pauseMs));
   }
   throw new AppError('denied', 'tsh.browser_timeout', 'Nobody logged in with the browser in time.', {

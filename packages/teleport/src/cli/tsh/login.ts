@@ -9,7 +9,7 @@ import { generateEd25519, writePrivateKey } from '../../ca/openssh-private-key.t
 import { publicKeyBlob } from '../../ca/public-key.ts';
 import { formatAddress } from '../../config/address.ts';
 import { parseDuration } from '../../config/duration.ts';
-import { notice } from '../output.ts';
+import { notice, visible } from '../output.ts';
 import { addToAgent } from './agent.ts';
 import { logInByBrowser } from './browser-login.ts';
 import { trustByPin } from './pin.ts';
@@ -25,7 +25,7 @@ export interface LoginFlags {
   readonly ttl?: string;
   readonly caPin?: string;
   readonly insecure: boolean;
-  /** local or browser; default: as the cluster's second factor needs. */
+  /** local, browser or the name of an identity provider; default: as the cluster is set up. */
   readonly auth?: string;
   /** `none`: print the address only. */
   readonly browser?: string;
@@ -60,11 +60,15 @@ export async function loginAction(flags: LoginFlags): Promise<void> {
     tls_public_key: tls.publicKey.export({ type: 'spki', format: 'pem' }).toString(),
     ttl_ms,
   };
-  const proof = flags.auth === 'browser' ? undefined : await prove(ping, user, flags.auth);
+  const connector = connectorOf(ping, flags.auth);
+  const browser = connector !== undefined || flags.auth === 'browser';
+  const proof = browser ? undefined : await prove(ping, user, flags.auth);
+  const asked = connector === undefined ? { user } : { connector };
   const issued =
     proof === undefined
-      ? await logInByBrowser(web, { user, ...keys }, flags.browser !== 'none')
+      ? await logInByBrowser(web, { ...asked, ...keys }, flags.browser !== 'none')
       : await web.logIn({ body: { proof, ...keys } });
+  refuseOther(issued.user, connector === undefined ? undefined : flags.user);
   const profile = profileOf(address, ping, issued, flags.insecure);
   const keyText = writePrivateKey(sshKey, issued.user);
   const certificate = Buffer.from(issued.ssh_certificate, 'base64');
@@ -85,6 +89,29 @@ export async function loginAction(flags: LoginFlags): Promise<void> {
       notice(`The key is not in the agent: ${problem}`);
   }
   printStatus(await requireProfile(proxy), flags.format);
+}
+
+/** undefined: no identity provider. */
+function connectorOf({ auth }: Ping, how: string | undefined): string | undefined {
+  if (how === 'local' || how === 'browser') return undefined;
+  const { connectors = [] } = auth;
+  if (how === undefined) return (auth.oidc ?? auth.github)?.name;
+  if (connectors.some(({ name }) => name === how)) return how;
+  const names = ['local', 'browser', ...connectors.map(({ name }) => name)];
+  throw new AppError('bad_input', 'tsh.no_connector', `--auth: this cluster has no "${visible(how)}".`, {
+    hint: `It has ${names.map(visible).join(', ')}.`,
+  });
+}
+
+/** Who was named and who came must be one: certificates of somebody else would go unnoticed. */
+function refuseOther(user: string, wanted: string | undefined): void {
+  if (wanted === undefined || wanted === user) return;
+  throw new AppError(
+    'denied',
+    'tsh.other_user',
+    `You logged in as ${visible(user)}, not as ${visible(wanted)}.`,
+    { hint: 'Leave --user away, or log in at the identity provider as the other person.' },
+  );
 }
 
 async function trustFor(address: ProxyAddress, flags: LoginFlags): Promise<Trust> {
@@ -121,9 +148,8 @@ async function prove({ auth }: Ping, user: string, how: string | undefined) {
 }
 
 /** Before anything is asked: a person must not type a password for nothing. */
-function checkChoices({ auth, browser, addKeysToAgent, format }: LoginFlags): void {
+function checkChoices({ browser, addKeysToAgent, format }: LoginFlags): void {
   const choices: readonly (readonly [string, string | undefined, readonly string[]])[] = [
-    ['--auth', auth, ['local', 'browser']],
     ['--browser', browser, ['none']],
     ['--add-keys-to-agent', addKeysToAgent, ['auto', 'yes', 'no']],
     ['--format', format, ['text', 'json']],

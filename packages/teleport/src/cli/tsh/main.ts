@@ -26,7 +26,7 @@ export function tshProgram() {
       .option('--insecure', 'do not check the certificate of the proxy (development only)', false)
       .option(
         '--auth <way>',
-        'local (here) or browser; default: browser where only security keys are allowed',
+        'local (here), browser, or the name of an identity provider; default: as the cluster is set up',
       )
       .option('--browser <program>', 'none: print the address, open nothing')
       .option('--add-keys-to-agent <when>', 'auto, yes or no', 'auto')
@@ -35,6 +35,8 @@ export function tshProgram() {
     'tsh login --proxy=teleport.example.com --user=alice',
     'tsh login --proxy=teleport.example.com:443 --user=alice --ttl=2h',
     'tsh login --proxy=teleport.example.com --user=alice --auth=browser',
+    'tsh login --proxy=teleport.example.com --auth=okta',
+    'tsh login --proxy=teleport.example.com --auth=github --browser=none',
   );
   examples(
     tsh

@@ -1,14 +1,21 @@
 // The page on which a person completes the log-in their `tsh` began, what came of it, and what went wrong. Password and
 // one-time code work without scripts; browsers speak to security keys through JavaScript only.
 import type { Ping } from '@sallyport/contracts/api/web-routes.ts';
-import type { BrowserLogIn } from './browser-log-ins.ts';
 import { Html, html } from './html.ts';
 import { page } from './page.ts';
 
 const script = 'log-in.js';
 
 export interface LogInPage {
-  readonly logIn: BrowserLogIn;
+  readonly id: string;
+  readonly logIn: {
+    readonly code: string;
+    readonly user?: string | undefined;
+    /** The provider tsh was told to use. */
+    readonly connector?: string | undefined;
+    /** Of the terminal. */
+    readonly remote_addr: string;
+  };
   readonly ping: Pick<Ping, 'cluster_name' | 'auth'>;
   /** Of the browser. */
   readonly remoteAddr: string;
@@ -17,26 +24,58 @@ export interface LogInPage {
   readonly problem?: string | undefined;
 }
 
-export function logInPage({ logIn, ping, remoteAddr, user, problem }: LogInPage): Html {
-  const { code, order } = logIn;
+export function logInPage(shown: LogInPage): Html {
+  const { id, logIn, ping, remoteAddr, problem } = shown;
+  const { code, connector, remote_addr: terminal } = logIn;
+  const { connectors = [], local } = ping.auth;
+  const chosen = connectors.filter(({ name }) => name === connector);
+  const offered = chosen.length > 0 ? chosen : connectors;
+  const password = local !== undefined && chosen.length === 0;
   return page(
     `Log in to ${ping.cluster_name}`,
     html`<p>Your terminal asks for this log-in and shows this code:</p>
     <p class="code"><strong id="code">${code}</strong></p>
     <p>If no terminal of yours shows it, close this page: whoever sent you here would be logged in as you.</p>
-    ${order.remoteAddr === remoteAddr ? undefined : elsewhere(order.remoteAddr, remoteAddr)}
+    ${terminal === remoteAddr ? undefined : elsewhere(terminal, remoteAddr)}
     ${problem === undefined ? undefined : html`<p class="problem" role="alert">${problem}</p>`}
-    <form method="post" id="log-in">
+    ${offered.map((each) => providerForm(id, each))}
+    ${password ? passwordForm(shown) : undefined}`,
+    script,
+  );
+}
+
+/** A button that posts: a link could be followed by whoever sends it to somebody. */
+function providerForm(
+  id: string,
+  { name, display }: { readonly name: string; readonly display: string },
+): Html {
+  return html`<form method="post" action="/web/cli/${id}/sso">
+      <input type="hidden" name="connector" value="${name}">
+      <button type="submit">Continue with ${display}</button>
+    </form>`;
+}
+
+function passwordForm({ logIn, ping, user }: LogInPage): Html {
+  return html`<form method="post" id="log-in">
       <label for="user">User</label>
-      <input type="text" id="user" name="user" value="${user ?? order.user ?? ''}" maxlength="255" required
+      <input type="text" id="user" name="user" value="${user ?? logIn.user ?? ''}" maxlength="255" required
         autocomplete="username" autocapitalize="none" spellcheck="false">
       <label for="password">Password</label>
       <input type="password" id="password" name="password" maxlength="1024" required
         autocomplete="current-password">
       ${secondFactor(ping.auth)}
       <button type="submit">Log in</button>
-    </form>`,
+    </form>`;
+}
+
+/** Not a redirect: the policy of the page before lets forms go nowhere but to us. */
+export function onTheWayPage(display: string, url: string): Html {
+  return page(
+    `On to ${display}`,
+    html`<p>Your browser goes to ${display}, and comes back when you have logged in there.</p>
+    <p><a id="provider" href="${url}" rel="noreferrer">Go on</a></p>`,
     script,
+    html`<meta http-equiv="refresh" content="0;url=${url}">`,
   );
 }
 

@@ -1,5 +1,5 @@
 // `/web/cli/<id>`: the page of a log-in that `tsh` began. The API beside it (webapi/cli/…) is in web-api.ts.
-import type { AuthRoutes, UserCertificates } from '@sallyport/contracts/api/auth-routes.ts';
+import type { AuthRoutes, LogInProof } from '@sallyport/contracts/api/auth-routes.ts';
 import type { Client } from '@sallyport/contracts/api/client.ts';
 import { asAppError } from '@sallyport/contracts/api/error-answer.ts';
 import type { ArrivedOf, ResultOf } from '@sallyport/contracts/api/route.ts';
@@ -8,15 +8,13 @@ import { AppError, httpStatuses } from '@sallyport/contracts/errors.ts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { loggedInPage, logInPage, logInProblemPage } from './browser-log-in-page.ts';
-import type { BrowserLogIns } from './browser-log-ins.ts';
 import type { ClusterSettings } from './cluster-settings.ts';
 import { addAssets, sendPage, takeForms } from './page.ts';
 import type { WebApp } from './web-server.ts';
 
 export interface BrowserLogInOptions {
-  readonly api: Pick<Client<AuthRoutes>, 'logIn'>;
+  readonly api: Pick<Client<AuthRoutes>, 'readBrowserLogIn' | 'completeBrowserLogIn'>;
   readonly settings: ClusterSettings;
-  readonly logIns: BrowserLogIns;
 }
 
 /** Not more than the API of auth takes. */
@@ -37,7 +35,6 @@ interface PageRequest {
 
 export function browserLogInRoutes(options: BrowserLogInOptions): (app: WebApp) => void {
   return (app) => {
-    app.addHook('onClose', async () => options.logIns.close());
     addAssets(app, ['log-in.js']);
     void app.register(async (scope) => {
       takeForms(scope);
@@ -58,21 +55,17 @@ export function browserLogInRoutes(options: BrowserLogInOptions): (app: WebApp) 
 
 /** Of `POST /webapi/cli/requests`. `host`: as the client called us, where no public address is configured. */
 export async function beginBrowserLogIn(
-  { settings, logIns }: Pick<BrowserLogInOptions, 'settings' | 'logIns'>,
+  {
+    api,
+    settings,
+  }: { readonly api: Pick<Client<AuthRoutes>, 'beginBrowserLogIn'>; readonly settings: ClusterSettings },
   { body }: ArrivedOf<WebRoutes['startBrowserLogIn']>,
   { remoteAddr, host }: { readonly remoteAddr: string; readonly host: string | undefined },
 ): Promise<ResultOf<WebRoutes['startBrowserLogIn']>> {
   const { proxy } = await settings.find();
-  const { id, code, expires } = logIns.begin({
-    sshPublicKey: body.ssh_public_key,
-    tlsPublicKey: body.tls_public_key,
-    ttlMs: body.ttl_ms,
-    user: body.user,
-    secretSha256: body.secret_sha256,
-    remoteAddr,
-  });
+  const { id, code, expires } = await api.beginBrowserLogIn({ body: { ...body, remote_addr: remoteAddr } });
   const address = proxy.ssh.public_addr ?? host ?? proxy.ssh.web_listen_addr;
-  return { id, url: `https://${address}/web/cli/${id}`, code, expires: expires.toISOString() };
+  return { id, url: `https://${address}/web/cli/${id}`, code, expires };
 }
 
 interface Retry {
@@ -81,13 +74,15 @@ interface Retry {
 }
 
 async function show(
-  { settings, logIns }: BrowserLogInOptions,
+  { api, settings }: BrowserLogInOptions,
   request: FastifyRequest<PageRequest>,
   reply: FastifyReply,
   retry?: Retry,
 ): Promise<FastifyReply> {
-  const logIn = logIns.read(request.params.id);
+  const { id } = request.params;
+  const logIn = await api.readBrowserLogIn({ params: { id } });
   const content = logInPage({
+    id,
     logIn,
     ping: await settings.ping(),
     remoteAddr: request.ip,
@@ -102,44 +97,37 @@ async function complete(
   request: FastifyRequest<PageRequest>,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
-  const { settings, logIns } = options;
+  const { api, settings } = options;
+  const { id } = request.params;
   let user: string | undefined;
   try {
     const filled = readForm(request.body);
     user = filled.user;
-    const issued = await logIns.complete(request.params.id, (order) =>
-      prove(options, order, filled, request),
-    );
-    return sendPage(reply, 200, loggedInPage(issued.user, await settings.clusterName()));
+    // As any log-in: auth checks, slows down, and writes the event, for the browser's address.
+    const done = await api.completeBrowserLogIn({
+      params: { id },
+      body: { proof: proofOf(filled), ...personOf(request) },
+    });
+    return sendPage(reply, 200, loggedInPage(done.user, await settings.clusterName()));
   } catch (error) {
     // The form again, with what was wrong; when the log-in itself is over, showing it says so.
     return show(options, request, reply, { user, problem: asAppError(error) });
   }
 }
 
-/** As any log-in: auth checks, slows down, and writes the event, for the browser's address. */
-function prove(
-  { api }: BrowserLogInOptions,
-  { sshPublicKey, tlsPublicKey, ttlMs }: Parameters<Parameters<BrowserLogIns['complete']>[1]>[0],
-  { user, password, otp, webauthn }: Form,
-  request: FastifyRequest,
-): Promise<UserCertificates> {
+function proofOf({ user, password, otp, webauthn }: Form): LogInProof {
+  return {
+    user,
+    password,
+    ...(otp ? { otp } : {}),
+    ...(webauthn ? { webauthn: readCredential(webauthn) } : {}),
+  };
+}
+
+/** Whose browser it is, for the log. */
+export function personOf(request: FastifyRequest): { remote_addr: string; user_agent?: string } {
   const userAgent = request.headers['user-agent']?.slice(0, maxUserAgent);
-  return api.logIn({
-    body: {
-      proof: {
-        user,
-        password,
-        ...(otp ? { otp } : {}),
-        ...(webauthn ? { webauthn: readCredential(webauthn) } : {}),
-      },
-      ssh_public_key: sshPublicKey,
-      tls_public_key: tlsPublicKey,
-      ...(ttlMs === undefined ? {} : { ttl_ms: ttlMs }),
-      remote_addr: request.ip,
-      ...(userAgent === undefined ? {} : { user_agent: userAgent }),
-    },
-  });
+  return { remote_addr: request.ip, ...(userAgent === undefined ? {} : { user_agent: userAgent }) };
 }
 
 function readForm(body: unknown): Form {

@@ -29,15 +29,7 @@ export class ClusterSettings {
 
   async ping(): Promise<Ping> {
     const status = await this.#status();
-    const { webauthn_rp_id: rpId, ...auth } = status.auth;
-    return {
-      ...this.#find(status),
-      auth: {
-        ...auth,
-        local: { name: status.cluster_name },
-        ...(rpId === undefined ? {} : { webauthn: { rp_id: rpId } }),
-      },
-    };
+    return { ...this.#find(status), auth: authOf(status) };
   }
 
   async find(): Promise<Omit<Ping, 'auth'>> {
@@ -100,4 +92,16 @@ export class ClusterSettings {
       ssh_tunnel_public_addr: formatAddress({ ...host, port: tunnel.port }),
     };
   }
+}
+
+function authOf({ cluster_name, auth }: ClusterStatus): Ping['auth'] {
+  const { webauthn_rp_id: rpId, connector_name: usual, local, connectors = [], ...plain } = auth;
+  const [first] = connectors.filter(({ name }) => name === usual);
+  return {
+    ...plain,
+    ...(local === false ? {} : { local: { name: cluster_name } }),
+    ...(rpId === undefined ? {} : { webauthn: { rp_id: rpId } }),
+    ...(connectors.length === 0 ? {} : { connectors: [...connectors] }),
+    ...(first === undefined ? {} : { [first.kind]: { name: first.name, display: first.display } }),
+  };
 }

@@ -23,7 +23,8 @@ const headers = {
   'permissions-policy': 'publickey-credentials-create=(self), publickey-credentials-get=(self)',
 };
 
-export function page(title: string, content: Html, script = 'setup.js'): Html {
+/** `head`: more for the head. */
+export function page(title: string, content: Html, script = 'setup.js', head?: Html): Html {
   return html`<!doctype html>
 <html lang="en">
 <head>
@@ -33,6 +34,7 @@ export function page(title: string, content: Html, script = 'setup.js'): Html {
   <title>${title}</title>
   <link rel="stylesheet" href="${assetsPath}/setup.css">
   <script type="module" src="${assetsPath}/${script}"></script>
+  ${head}
 </head>
 <body>
   <main>

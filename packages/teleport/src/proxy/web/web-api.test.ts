@@ -12,7 +12,6 @@ import fc from 'fast-check';
 import { newTlsAuthority, tlsLeaf } from '../identity.fixture.ts';
 import { silentLog } from '../log.fixture.ts';
 import { WebCertificate } from '../web-certificate.ts';
-import { BrowserLogIns } from './browser-log-ins.ts';
 import { ClusterSettings } from './cluster-settings.ts';
 import { upgradeChannels } from './upgrade-channels.ts';
 import { webApi } from './web-api.ts';
@@ -46,6 +45,15 @@ const auth = {
   logIn: async (request: { body: unknown }): Promise<never> => {
     auth.bodies.push(request.body);
     throw new AppError('denied', 'auth.bad_credentials', 'User, password or second factor is wrong.');
+  },
+  beginBrowserLogIn: async (request: { body: unknown }) => {
+    auth.bodies.push(request.body);
+    return { id: 'abc', code: 'ABCD-2345', expires: '2026-03-01T12:05:00.000Z' };
+  },
+  results: [] as { state: 'waiting' }[],
+  browserLogInResult: async () => {
+    const next = auth.results.shift();
+    return next ?? { state: 'refused' as const, message: 'No role.' };
   },
 };
 
@@ -88,11 +96,7 @@ async function start(limits: { requestsPerMinute?: number; attemptsPerMinute?: n
     requestsPerMinute: 600,
     attemptsPerMinute: 30,
     log: silentLog,
-    routes: [
-      webApi({ api: auth, settings, logIns: new BrowserLogIns(), version }),
-      upgradeChannels(version),
-      broken,
-    ],
+    routes: [webApi({ api: auth, settings, version }), upgradeChannels(version), broken],
     ...limits,
   });
   const server = createServer({ allowHalfOpen: true }, (socket) => web.accept(socket)).listen(0, '127.0.0.1');

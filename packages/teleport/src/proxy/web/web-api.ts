@@ -6,14 +6,15 @@ import type { ArrivedOf, ResultOf, Route } from '@sallyport/contracts/api/route.
 import { type WebRoutes, webRoutes } from '@sallyport/contracts/api/web-routes.ts';
 import type { FastifyRequest } from 'fastify';
 import { beginBrowserLogIn } from './browser-log-in-routes.ts';
-import type { BrowserLogIns } from './browser-log-ins.ts';
 import type { ClusterSettings } from './cluster-settings.ts';
 import { checkClientVersion, type WebApp } from './web-server.ts';
 
 export interface WebApiOptions {
-  readonly api: Pick<Client<AuthRoutes>, 'mfaChallenge' | 'logIn'>;
+  readonly api: Pick<
+    Client<AuthRoutes>,
+    'mfaChallenge' | 'logIn' | 'beginBrowserLogIn' | 'browserLogInResult'
+  >;
   readonly settings: ClusterSettings;
-  readonly logIns: BrowserLogIns;
   readonly version: string;
 }
 
@@ -55,7 +56,14 @@ export function webApi(options: WebApiOptions): (app: WebApp) => void {
   };
 }
 
-function handlersOf({ api, settings, logIns }: WebApiOptions): WebHandlers {
+/** How long a poll waits: less than clients and middle boxes allow an answer to take. */
+const pollMs = 15_000;
+const pollPauseMs = 500;
+/** Polls that wait here at once; one more is answered at once. */
+const maxWaiting = 500;
+
+function handlersOf({ api, settings }: WebApiOptions): WebHandlers {
+  let waiting = 0;
   return {
     ping: () => settings.ping(),
     find: () => settings.find(),
@@ -69,10 +77,22 @@ function handlersOf({ api, settings, logIns }: WebApiOptions): WebHandlers {
           ...(userAgent === undefined ? {} : { user_agent: userAgent }),
         },
       }),
-    startBrowserLogIn: (arrived, asking) => beginBrowserLogIn({ settings, logIns }, arrived, asking),
+    startBrowserLogIn: (arrived, asking) => beginBrowserLogIn({ api, settings }, arrived, asking),
     browserLogInResult: async ({ params, body }) => {
-      const certificates = await logIns.result(params.id, body.secret);
-      return certificates === undefined ? { state: 'waiting' } : { state: 'done', certificates };
+      const ask = () => api.browserLogInResult({ params, body });
+      const until = performance.now() + pollMs;
+      let result = await ask();
+      if (waiting >= maxWaiting) return result;
+      waiting++;
+      try {
+        while (result.state === 'waiting' && performance.now() < until) {
+          await new Promise((wake) => setTimeout(wake, pollPauseMs));
+          result = await ask();
+        }
+        return result;
+      } finally {
+        waiting--;
+      }
     },
   };
 }

@@ -46,6 +46,8 @@ const rows = [
   transfer.scpDisallowed,
   transfer.sftpOpen,
   transfer.sftpOpenFailure,
+  transfer.sftpClose,
+  transfer.sftpCloseFailure,
   transfer.sftpSetstat,
   transfer.sftpSetstatFailure,
   transfer.sftpOpendir,

@@ -10,7 +10,9 @@ const size = z
   .string()
   .regex(/^[0-9]+:[0-9]+$/)
   .describe('columns:rows');
-const purpose = z.literal('forwarding').describe('what a connection forwards; absent for a shell or command');
+const purpose = z
+  .enum(['forwarding', 'sftp'])
+  .describe('what a connection forwards, or a file transfer; absent for a shell or command');
 export const recordingMode = z.enum(['node', 'node-sync', 'proxy', 'proxy-sync', 'off']);
 
 /** Fixed positions behind every event of a session: these two are made from its totals, after its end. */

@@ -1,6 +1,6 @@
 // Files copied over SSH: scp and sftp.
 import { z } from 'zod';
-import { command, connection, server, session, user } from './blocks.ts';
+import { command, connection, optionalText, server, session, text, user } from './blocks.ts';
 import { define } from './event-kind.ts';
 import { because, shown, where, who } from './phrase.ts';
 
@@ -11,7 +11,9 @@ const scp = {
   ...server,
   ...command,
   command: z.string().optional(),
-  path: z.string(),
+  ...text('path', 'what was asked for, where the protocol does not tell the file'),
+  name: z.string().optional().describe('of the file, when it may lie in `path` or be it'),
+  size: z.int().nonnegative().optional().describe('bytes, as announced'),
   action: z.enum(['upload', 'download']),
 };
 
@@ -58,8 +60,8 @@ export const scpDisallowed = define(
 const sftpBase = { ...user, ...connection, ...session, ...server };
 const sftp = {
   ...sftpBase,
-  path: z.string(),
-  target_path: z.string().optional().describe('of rename, symlink, link'),
+  ...text('path'),
+  ...optionalText('target_path', 'of rename: the new name; of symlink and link: what it points at'),
   working_directory: z.string().optional(),
   flags: z.int().nonnegative().optional().describe('SSH_FXF_* of open'),
   attributes: z
@@ -81,8 +83,9 @@ function operation<Number extends string, Action extends string>(
   action: Action,
   done: string,
   toDo: string,
+  more = {},
 ) {
-  const shape = { ...sftp, action: z.literal(action) };
+  const shape = { ...sftp, ...more, action: z.literal(action) };
   return [
     define(
       'sftp',
@@ -105,6 +108,10 @@ const files = (e: { path: string; target_path?: string | undefined }) =>
   e.target_path === undefined ? shown(e.path) : `${shown(e.path)} to ${shown(e.target_path)}`;
 
 export const [sftpOpen, sftpOpenFailure] = operation('001', 'open', 'opened', 'open');
+export const [sftpClose, sftpCloseFailure] = operation('002', 'close', 'closed', 'close', {
+  bytes_read: z.int().nonnegative().optional(),
+  bytes_written: z.int().nonnegative().optional(),
+});
 export const [sftpSetstat, sftpSetstatFailure] = operation(
   '007',
   'setstat',

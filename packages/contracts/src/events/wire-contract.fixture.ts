@@ -40,6 +40,7 @@ exec | T3002I T3002E | M U C S Srv Cmd |
 subsystem | T3001I T3001E | M U C Srv | name exitError
 port | T3003I T3003S T3003E | M U C St | addr
 scp | T3004I T3004E T3005I T3005E T3010E | M U C S Srv Cmd | path action
+sftp | TS002I TS002E | M U C S Srv | action path bytes_read bytes_written error
 sftp | TS001I TS001E TS007I TS007E TS009I TS009E TS010I TS010E TS011I TS011E TS012I TS012E TS013I TS013E TS016I TS016E TS018I TS018E TS019I TS019E | M U C S Srv | action path target_path working_directory flags attributes error
 sftp | TS020E | M U C S Srv | path error
 client.disconnect | T3006I | M U C Srv | reason

@@ -260,7 +260,7 @@ const sshService = section(
       },
       { doc: 'X11 forwarding.' },
     ),
-    ssh_file_copy: bool({ default: true, doc: 'Allow scp and sftp.', notYet: (on) => on }),
+    ssh_file_copy: bool({ default: true, doc: 'Allow scp and sftp, for roles that do.' }),
     permit_user_env: bool({
       default: false,
       doc: "Read `~/.tsh/environment` into a session's environment.",

@@ -29,6 +29,8 @@ export interface Visitor {
 export interface NodePolicy {
   /** ssh_service.port_forwarding. */
   readonly portForwarding: boolean;
+  /** ssh_service.ssh_file_copy. */
+  readonly fileCopy: boolean;
   /** ssh_service.x11. */
   readonly x11: { readonly enabled: boolean; readonly firstDisplay: number };
   /** Where no role says anything. undefined: for ever. */
@@ -47,6 +49,13 @@ export function refusesPorts({ identity, grant }: Visitor, policy: NodePolicy): 
 export function refusesAgent({ identity, grant }: Visitor): string | undefined {
   if (!grant.forwardAgent) return 'no role of the user allows agent forwarding';
   return lacks(identity, permitExtensions.agentForwarding);
+}
+
+/** Why neither sftp nor scp is served; undefined: they are. */
+export function refusesCopies({ grant }: Visitor, policy: NodePolicy): string | undefined {
+  if (!policy.fileCopy) return 'this node copies no files (ssh_service.ssh_file_copy)';
+  if (!grant.sshFileCopy) return 'a role of the user forbids it (ssh_file_copy)';
+  return undefined;
 }
 
 /** Why the client's display is not lent to programs; undefined: it is. */

@@ -8,6 +8,7 @@ import { permitExtensions } from '../ca/identity.ts';
 import type { SessionChannel } from '../ssh-transport/session-channel.ts';
 import type { ConnectionHandler, SshConnection } from '../ssh-transport/ssh-server.ts';
 import { ConnectionClock } from './connection-clock.ts';
+import { disallowed, transferOf } from './file-transfer/transfer-request.ts';
 import { ForwardSession } from './forwarding/forward-session.ts';
 import { addressText, type DisplayEvent, Forwarding, type ForwardingEvent } from './forwarding/forwarding.ts';
 import {
@@ -15,6 +16,7 @@ import {
   connectionLimits,
   type NodePolicy,
   refusesAgent,
+  refusesCopies,
   refusesPorts,
   refusesX11,
   type Visitor,
@@ -148,10 +150,11 @@ export class LiveConnection {
     };
   }
 
-  #open({ sid, command, pty, env, channel }: SessionOpening): Session | undefined {
+  #open(opening: SessionOpening): Session | undefined {
+    const { sid, command, subsystem, pty, env, channel } = opening;
     const { registry, host } = this.#host;
     const { identity, grant } = this.#connection.identity;
-    if (this.#ended) return undefined;
+    if (this.#ended || !this.#mayCopy(opening)) return undefined;
     const admission = registry.admits(identity.user, grant.maxSessions);
     if (!admission.ok) {
       this.#rejected(admission);
@@ -159,8 +162,12 @@ export class LiveConnection {
       return undefined;
     }
     const { remote } = this.#connection;
-    const facts = this.#facts({ sid, command, terminal: pty && { cols: pty.cols, rows: pty.rows } });
-    const session = new Session(host, { facts, channel, pty, env, remoteHost: remote.host });
+    const terminal = pty && { cols: pty.cols, rows: pty.rows };
+    const facts = this.#facts({ sid, command, terminal, purpose: subsystem });
+    if (subsystem !== undefined)
+      this.#audit((blocks) => ({ event: 'subsystem', code: 'T3001I', ...blocks, name: subsystem }));
+    const transfer = transferOf(opening);
+    const session = new Session(host, { facts, channel, pty, env, remoteHost: remote.host, transfer });
     registry.add(session);
     this.#sessions.add(session);
     void session.run().finally(() => {
@@ -169,6 +176,16 @@ export class LiveConnection {
       this.#past += session.activity;
     });
     return session;
+  }
+
+  /** False: it was a copy, which is not allowed; the client has been told. */
+  #mayCopy(opening: SessionOpening): boolean {
+    const reason = refusesCopies(this.#connection.identity, this.#host.policy());
+    const refusal = reason === undefined ? undefined : disallowed(opening, reason);
+    if (reason === undefined || refusal === undefined) return true;
+    this.#audit((blocks) => ({ ...refusal, ...blocks }));
+    turnAway(opening.channel, `Files are not copied here: ${reason}.`);
+    return false;
   }
 
   /** What is forwarded is no terminal: nothing of it is recorded but what the kernel saw. */

@@ -20,7 +20,7 @@ export interface TerminalSize {
 export interface SessionFacts {
   readonly sid: string;
   /** Absent: a shell or a command. */
-  readonly purpose?: 'forwarding' | undefined;
+  readonly purpose?: 'forwarding' | 'sftp' | undefined;
   readonly user: string;
   readonly login: string;
   readonly roles: readonly string[];

@@ -3,6 +3,7 @@
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import type { SessionChannel } from '../ssh-transport/session-channel.ts';
+import type { Transfer } from './file-transfer/transfer.ts';
 import type { Exit, LaunchedSession } from './launch.ts';
 import { execEvent } from './session-events.ts';
 import type { SessionFacts } from './session-facts.ts';
@@ -25,6 +26,8 @@ export interface SessionFlowOptions {
   readonly counts: ByteCounts;
   /** Resolves when the channel is gone. */
   readonly gone: Promise<void>;
+  /** What passes is the copying of files. */
+  readonly transfer?: Transfer | undefined;
 }
 
 export class SessionFlow {
@@ -34,6 +37,11 @@ export class SessionFlow {
   /** Bytes move from here on. */
   constructor(options: SessionFlowOptions) {
     this.#options = options;
+    const { transfer, launched, channel, counts, record } = options;
+    if (transfer && launched.pipes) {
+      this.#outputs = transfer.start({ channel, pipes: launched.pipes, counts, record });
+      return;
+    }
     this.#startInput();
     this.#outputs = this.#startOutput();
   }

@@ -16,6 +16,7 @@ import type { Session } from './session.ts';
 export interface SessionOpening {
   readonly sid: string;
   readonly command: string | undefined;
+  readonly subsystem?: 'sftp' | undefined;
   readonly pty: PtyRequest | undefined;
   readonly env: Readonly<Record<string, string>>;
   readonly channel: SessionChannel;
@@ -33,7 +34,7 @@ export interface SessionDoor {
     request: X11Request,
     open: (originator: Address) => Promise<Duplex>,
   ): Promise<LentDisplay | undefined>;
-  /** Asked for a subsystem, which this node has not (yet). */
+  /** Asked for a subsystem which this node has not. */
   subsystemRefused(name: string): void;
 }
 
@@ -80,6 +81,7 @@ export class ChannelRequests implements SessionHandler {
   }
 
   subsystem(name: string): boolean {
+    if (name === 'sftp') return this.#open(undefined, name);
     this.#door.subsystemRefused(name);
     return false;
   }
@@ -105,11 +107,12 @@ export class ChannelRequests implements SessionHandler {
   }
 
   /** Answered at once: how the opening went is told on the channel, as text and exit status. */
-  #open(command: string | undefined): boolean {
+  #open(command: string | undefined, subsystem?: 'sftp'): boolean {
     this.#session = this.#door.open({
       sid: randomUUID(),
       command,
-      pty: this.#pty,
+      subsystem,
+      pty: subsystem === undefined ? this.#pty : undefined, // no subsystem speaks through a terminal
       env: { ...this.#environment.variables, ...this.#lentVariables() },
       channel: this.#channel,
     });

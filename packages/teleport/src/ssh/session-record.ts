@@ -69,6 +69,19 @@ export class SessionRecord {
     }
   }
 
+  /** As `emit`, many at once: one write, one sync. None of them may be the last of the session. */
+  async emitAll(drafts: readonly EventDraft[]): Promise<void> {
+    try {
+      await this.turn.run(async () => {
+        const events = drafts.map((draft) => this.emitter.stamp(draft));
+        await this.keep(events);
+        await this.#options.queue.push(events);
+      });
+    } catch (thrown) {
+      this.#options.onBroken('audit', AppError.from(thrown));
+    }
+  }
+
   /** Into the recording. By whoever has the turn. */
   async keep(events: readonly AuditEvent[]): Promise<void> {
     try {

@@ -43,7 +43,7 @@ export class SessionRegistry {
   /** `mayHave`: how many sessions the user's roles allow; what is forwarded does not count. */
   admits(user: string, mayHave?: number): Admission {
     const { maxSessions, maxUsers } = this.#limits;
-    const counted = this.list().filter(({ purpose }) => purpose === undefined);
+    const counted = this.list().filter(({ purpose }) => purpose !== 'forwarding');
     if (counted.length >= maxSessions) {
       return { ok: false, reason: 'The node has as many sessions as it may.', maximum: maxSessions };
     }

@@ -4,8 +4,10 @@
 // The channel closes when sshd's would. What the user left running goes on, watched: the session ends, for the
 // log, when the last of its tasks is gone.
 import { AppError } from '@sallyport/contracts/errors.ts';
+import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import { TerminalRecording } from '../recording/terminal-recording.ts';
 import type { SessionChannel } from '../ssh-transport/session-channel.ts';
+import { Transfer, type TransferKind } from './file-transfer/transfer.ts';
 import { type Gap, KernelWatch } from './kernel-watch.ts';
 import type { LaunchedSession, PtyRequest, WindowSize } from './launch.ts';
 import { OpeningFailed, type OpeningParts, openSession, type StepName } from './opening.ts';
@@ -24,6 +26,8 @@ export interface SessionRequest {
   readonly pty: PtyRequest | undefined;
   readonly env: Readonly<Record<string, string>>;
   readonly remoteHost: string;
+  /** It copies files: no terminal, and each thing done to a file is an event. */
+  readonly transfer?: TransferKind | undefined;
 }
 
 export class Session {
@@ -142,6 +146,7 @@ export class Session {
       launcher: this.#host.launcher,
       login: this.facts.login,
       command: this.facts.command,
+      ...(this.#request.transfer === 'sftp' ? { sftp: true } : {}),
       env: { ...env, ...this.#connectionVariables() },
       ...(pty === undefined ? {} : { pty: { ...pty, ...this.#pendingSize } }),
       cgroupDir: this.#watch?.cgroupDir,
@@ -212,9 +217,11 @@ export class Session {
     if (!launched) return;
     if (this.#pendingSize) launched.resize(this.#pendingSize);
     if (this.#ended) await this.#kill(); // asked for while it was opening
+    const transfer = this.#makeTransfer();
     const flow = new SessionFlow({
       channel: this.#request.channel,
       launched,
+      transfer,
       record: (bytes) => this.#recordOutput(bytes),
       counts: this.#counts,
       gone: this.#gone.promise,
@@ -223,11 +230,19 @@ export class Session {
     await this.#gone.promise;
     flow.hangUp();
     const [exit] = await Promise.all([leader, this.#record.emit(leaveEvent(this.facts))]);
+    await transfer?.finish();
     if (this.facts.command !== undefined) await this.#record.emit(execOutcome(this.facts, exit));
     await launched.closed;
     this.#watch?.expectIdle();
     await this.#watch?.whenIdle;
     await this.#close(true, this.#ended?.message);
+  }
+
+  #makeTransfer(): Transfer | undefined {
+    const kind = this.#request.transfer;
+    if (kind === undefined) return undefined;
+    const emit = (drafts: readonly EventDraft[]) => this.#record.emitAll(drafts);
+    return new Transfer({ kind, facts: this.facts, emit, end: (reason) => this.end(reason) });
   }
 
   /** False: the bytes are not recorded and must not be passed on. */

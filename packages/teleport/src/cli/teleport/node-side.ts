@@ -117,14 +117,15 @@ export async function openNodeSide(options: NodeSideOptions): Promise<NodeSide> 
 
 /** The cluster's word where it was heard; this host's own file until then. */
 function nodePolicy({ ssh, auth }: Config, settings: ClusterSettings | undefined): NodePolicy {
-  const { portForwarding, x11 } = ssh;
+  const { portForwarding, x11, sshFileCopy: fileCopy } = ssh;
   if (settings === undefined) {
     const { clientIdleTimeoutMs, disconnectExpiredCert } = auth;
-    return { portForwarding, x11, clientIdleTimeoutMs, disconnectExpiredCert };
+    return { portForwarding, x11, fileCopy, clientIdleTimeoutMs, disconnectExpiredCert };
   }
   return {
     portForwarding,
     x11,
+    fileCopy,
     clientIdleTimeoutMs: parseDuration(settings.client_idle_timeout ?? ''),
     disconnectExpiredCert: settings.disconnect_expired_cert,
   };

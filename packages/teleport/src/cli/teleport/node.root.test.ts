@@ -181,13 +181,13 @@ describe('a node', { skip }, () => {
   });
 
   test('refuses a subsystem cleanly', async () => {
-    const ran = await node.ssh('sftp', { subsystem: true, login: login.name });
+    const ran = await node.ssh('netconf', { subsystem: true, login: login.name });
     assert.notEqual(ran.status, 0);
     const [refused] = await until('the refusal is in the log', async () => {
       const found = only(await node.events(), 'subsystem');
       return found.length > 0 && found;
     });
-    assert.deepEqual([refused?.['code'], refused?.['name'], refused?.['user']], ['T3001E', 'sftp', 'alice']);
+    assert.deepEqual([refused?.['code'], refused?.['name'], refused?.['user']], ['T3001E', 'netconf', 'alice']);
   });
 
   test('keeps ten sessions at once apart', async () => {

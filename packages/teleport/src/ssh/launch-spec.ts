@@ -22,7 +22,6 @@ function specFields(request: LaunchRequest): string[] {
   if (command !== undefined) fields.push(`command=${command}`);
   if (relay) fields.push('relay=1');
   if (sftp) fields.push('sftp=1');
-  if (sftp) fields.push('sftp=1');
   if (cgroupDir !== undefined) fields.push(`cgroup=${cgroupDir}`);
   if (pamService !== undefined) fields.push(`pam_service=${pamService}`);
   if (pty) fields.push(`size=${sizeWords(pty)}`, `term=${pty.term}`, `modes=${modesHex(pty.modes)}`);

@@ -5,7 +5,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.toolchain/node/bin:$(PATH)
 export NODE_NO_WARNINGS := 1
 
-.PHONY: help demo up test check bench matrix setup build clean docs fuzz
+.PHONY: help demo up test check bench matrix package setup build clean docs fuzz
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ matrix: build ## the kernel matrix in QEMU
 bench: build ## measure, and write docs/reference/benchmarks.md
 	@node bench/run.ts
 	@node bench/cluster.ts
+
+package: build ## signed packages for both architectures, in dist/<version>/: .deb, tar.gz, npm
+	@bash tools/setup.sh package
+	@node tools/package/main.ts $(if $(VERSION),--version=$(VERSION)) $(if $(ARCH),--arch=$(ARCH))
 
 docs: build ## write the generated reference pages anew
 	@node tools/gen-pages.ts

@@ -14,8 +14,11 @@ fail() { printf 'setup: error: %s\n' "$1" >&2; shift; for line in "$@"; do print
 
 # -- system packages ----------------------------------------------------------------------------------
 lists=tools/debian-packages.txt
-# `setup.sh test`: what only the tests need, too.
-[ "${1:-}" != test ] || lists="$lists tools/debian-packages-test.txt"
+# `setup.sh package`: what packages for the other architecture need. `setup.sh test`: what only the tests need, too.
+case ${1:-} in
+  package) lists="$lists tools/debian-packages-package.txt" ;;
+  test) lists="$lists tools/debian-packages-package.txt tools/debian-packages-test.txt" ;;
+esac
 packages=$(cat $lists | grep -v '^#' | tr '\n' ' ')
 missing=
 for package in $packages; do

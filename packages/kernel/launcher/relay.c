@@ -31,7 +31,6 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +48,6 @@ enum {
 	LISTENERS_MAX = 64, /* a TCP port takes two: one an address family */
 	DISPLAY_PORT = 6000, /* of display 0 */
 	DISPLAYS_TRIED = 1000, /* as sshd */
-	COMMAND_MAX = 512,
 	BACKLOG = 128,
 };
 
@@ -71,26 +69,6 @@ static struct child children[CHILDREN_MAX];
 static struct listener listeners[LISTENERS_MAX];
 static size_t child_count;
 static int signals;
-
-void relay_say(const char *format, ...)
-{
-	char line[COMMAND_MAX];
-	va_list args;
-	int length;
-	ssize_t written;
-
-	va_start(args, format);
-	length = vsnprintf(line, sizeof(line) - 1, format, args);
-	va_end(args);
-	if (length < 0)
-		return;
-	if ((size_t)length > sizeof(line) - 2)
-		length = sizeof(line) - 2;
-	line[length++] = '\n';
-	/* Shorter than PIPE_BUF: lines of several processes do not mix. A daemon that is gone is told by stdin. */
-	written = write(STDOUT_FILENO, line, (size_t)length);
-	(void)written;
-}
 
 static void drop_listener(struct listener *listener)
 {
@@ -355,9 +333,9 @@ static void obey(char *line)
 /* False: the daemon has no more to say. */
 static bool hear_daemon(void)
 {
-	static char line[COMMAND_MAX];
+	static char line[RELAY_LINE_MAX];
 	static size_t length;
-	char bytes[COMMAND_MAX];
+	char bytes[RELAY_LINE_MAX];
 	ssize_t got = read(STDIN_FILENO, bytes, sizeof(bytes));
 
 	if (got < 0)

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The relay's parts: relay.c hears the daemon and listens, relay-stream.c is one connection, relay-cookie.c asks xauth. */
+/* The relay's parts: relay.c hears the daemon and listens, relay-stream.c is one connection, relay-cookie.c asks
+ * xauth, relay-say.c answers. */
 #ifndef RELAY_H
 #define RELAY_H
 
 #include <stdbool.h>
 
-enum { RELAY_PATH_MAX = 107 }; /* sun_path without its NUL */
+enum {
+	RELAY_PATH_MAX = 107, /* sun_path without its NUL */
+	RELAY_LINE_MAX = 512, /* either way */
+};
 
 void relay_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Each in a process of its own, which it is to the end. */

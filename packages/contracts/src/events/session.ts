@@ -144,7 +144,7 @@ const outcome = { refused: 'was refused', ended: 'was ended', continued: 'went o
 export const sessionRejected = define(
   'session.rejected',
   'T1006W',
-  'A session was refused by a limit.',
+  'A session was refused: by a limit, or by the host (PAM, nologin, an account without a shell).',
   {
     ...user,
     ...server,

@@ -71,7 +71,12 @@ export interface SshServiceConfig {
     readonly command: readonly string[];
     readonly periodMs: number;
   }[];
-  readonly pam: { readonly enabled: boolean; readonly serviceName: string };
+  readonly pam: {
+    readonly enabled: boolean;
+    readonly serviceName: string;
+    /** Variables for its modules; `{{external.TRAIT}}` stands for the user's. */
+    readonly environment: Readonly<Record<string, string>>;
+  };
   readonly portForwarding: boolean;
   readonly x11: { readonly enabled: boolean; readonly firstDisplay: number };
   readonly sshFileCopy: boolean;

@@ -67,7 +67,10 @@ test('every documented key is taken with its type', async () => {
   assert.deepEqual(config.ssh.listenAddr, { host: '0.0.0.0', port: 4022 });
   assert.deepEqual(config.ssh.labels, { env: 'prod', cores: '8' });
   assert.deepEqual(config.ssh.commands, [{ name: 'kernel', command: ['uname', '-r'], periodMs: 3_600_000 }]);
-  assert.deepEqual(config.ssh.pam, { enabled: true, serviceName: 'teleport' });
+  assert.deepEqual(config.ssh.pam, {
+    ...{ enabled: true, serviceName: 'teleport' },
+    environment: { TEAM: 'team={{external.team}}' },
+  });
   assert.equal(
     config.ssh.enhancedRecording.ringBytes,
     64 * 1024 * 1024,

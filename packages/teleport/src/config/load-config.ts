@@ -23,6 +23,7 @@ export function loadConfig(text: string, source = 'teleport.yaml'): LoadedConfig
   const raw = teleportYaml.read(root, { reader, path: '', anchor: root });
   checkDialect(raw, reader);
   checkTokens(raw, reader);
+  checkPamEnvironment(raw, reader);
   reader.finish();
   return {
     config: deepFreeze(toConfig(raw)),
@@ -90,6 +91,20 @@ function checkTokens(raw: Raw, reader: YamlReader): void {
     position,
     'auth_service.tokens: each token must be "roles:secret", such as "proxy,node:secret"',
   );
+}
+
+/** As many as the launcher hands on (64), less those that are always set. */
+const maxPamVariables = 60;
+
+function checkPamEnvironment(raw: Raw, reader: YamlReader): void {
+  const position = reader.given.get('ssh_service.pam.environment');
+  if (!position) return;
+  const names = Object.keys(raw.ssh_service.pam.environment);
+  const bad = names.find((name) => !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name));
+  if (bad !== undefined)
+    reader.problem(position, `ssh_service.pam.environment: "${bad}" cannot be the name of a variable`);
+  if (names.length > maxPamVariables)
+    reader.problem(position, `ssh_service.pam.environment: at most ${maxPamVariables} variables`);
 }
 
 function inFileOrder(warnings: readonly ConfigWarning[]): ConfigWarning[] {
@@ -172,7 +187,11 @@ function toSsh(ssh: Raw['ssh_service']): Config['ssh'] {
     publicAddrs: ssh.public_addr,
     labels: ssh.labels,
     commands: ssh.commands.map(({ name, command, period }) => ({ name, command, periodMs: period })),
-    pam: { enabled: ssh.pam.enabled, serviceName: ssh.pam.service_name },
+    pam: {
+      enabled: ssh.pam.enabled,
+      serviceName: ssh.pam.service_name,
+      environment: ssh.pam.environment,
+    },
     portForwarding: ssh.port_forwarding,
     x11: { enabled: ssh.x11.enabled, firstDisplay: ssh.x11.display_offset },
     sshFileCopy: ssh.ssh_file_copy,

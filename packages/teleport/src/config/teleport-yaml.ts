@@ -241,6 +241,14 @@ const sshService = section(
       {
         enabled: bool({ default: false, doc: 'Open and close a PAM session around each session.' }),
         service_name: text({ default: 'sshd', doc: 'The file in /etc/pam.d to use.' }),
+        use_pam_auth: bool({
+          default: false,
+          doc: 'Ask the modules of `auth`, too. Certificates have answered that; only account and session count.',
+          notYet: (on) => on,
+        }),
+        environment: textMap({
+          doc: "Variables for PAM modules, and by them for sessions: `TEAM: '{{external.team}}'` is the user's trait; where the user lacks it, the variable is left out. `TELEPORT_USERNAME`, `TELEPORT_LOGIN` and `TELEPORT_ROLES` are always set.",
+        }),
       },
       { doc: 'Pluggable authentication modules.' },
     ),
@@ -263,8 +271,7 @@ const sshService = section(
     ssh_file_copy: bool({ default: true, doc: 'Allow scp and sftp, for roles that do.' }),
     permit_user_env: bool({
       default: false,
-      doc: "Read `~/.tsh/environment` into a session's environment.",
-      notYet: (on) => on,
+      doc: "Read the account's `~/.ssh/environment` and `~/.tsh/environment` into a session's environment.",
     }),
     enhanced_recording: enhancedRecording,
   },

@@ -7,10 +7,13 @@ import type { EventKind, TotalsByKind } from '@sallyport/kernel/kernel-event.ts'
 import type { LoggedByKind } from './enhanced/checkpoint.ts';
 import type { WatchResult } from './kernel-watch.ts';
 import {
+  connectionBlock,
   type SessionFacts,
+  serverBlock,
   sessionAndConnectionBlocks,
   sessionBlocks,
   type TerminalSize,
+  userBlock,
 } from './session-facts.ts';
 import type { ByteCounts } from './terminal-flow.ts';
 
@@ -68,6 +71,18 @@ export function execEvent(facts: SessionFacts, exitCode: number | undefined, exi
   return exitError === undefined
     ? { event: 'exec', code: 'T3002I', ...fields }
     : { event: 'exec', code: 'T3002E', ...fields };
+}
+
+/** The host would not have them: PAM, an account that ended, a shell that is not there. */
+export function rejectedEvent(facts: SessionFacts, reason: string): EventDraft {
+  return {
+    event: 'session.rejected',
+    code: 'T1006W',
+    ...userBlock(facts),
+    ...serverBlock(facts.node),
+    ...connectionBlock(facts.localAddr, facts.remoteAddr),
+    reason,
+  };
 }
 
 export function recordingFailedEvent(

@@ -4,10 +4,11 @@ import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import { AppendQueue } from '../audit/append-queue.ts';
 import type { AuditLog } from '../audit/audit-log.ts';
 import { type EventStamp, SessionEmitter } from '../audit/session-emitter.ts';
+import type { HostManners } from './host-manners.ts';
 import type { KernelSide } from './kernel-watch.ts';
 import type { LaunchedSession, LaunchRequest } from './launch.ts';
 import type { NodeLog } from './node-log.ts';
-import type { NodeFacts } from './session-facts.ts';
+import type { NodeFacts, SessionFacts } from './session-facts.ts';
 import { SessionRecord } from './session-record.ts';
 
 export interface SessionHostOptions {
@@ -23,7 +24,8 @@ export interface SessionHostOptions {
   readonly generation?: string | undefined;
   /** Path of the launcher program. */
   readonly launcher: string;
-  readonly pamService: string | undefined;
+  /** How the host receives who logs in. */
+  readonly manners: (facts: SessionFacts) => HostManners;
   /** undefined: enhanced recording is off. */
   readonly kernel: KernelSide | undefined;
   readonly launch: (request: LaunchRequest) => Promise<LaunchedSession>;

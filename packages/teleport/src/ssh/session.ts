@@ -12,7 +12,14 @@ import { type Gap, KernelWatch } from './kernel-watch.ts';
 import type { LaunchedSession, PtyRequest, WindowSize } from './launch.ts';
 import { OpeningFailed, type OpeningParts, openSession, type StepName } from './opening.ts';
 import { closeSession } from './session-closing.ts';
-import { execEvent, leaveEvent, recordingFailedEvent, resizeEvent, startEvent } from './session-events.ts';
+import {
+  execEvent,
+  leaveEvent,
+  recordingFailedEvent,
+  rejectedEvent,
+  resizeEvent,
+  startEvent,
+} from './session-events.ts';
 import type { SessionFacts } from './session-facts.ts';
 import { execOutcome, SessionFlow } from './session-flow.ts';
 import type { SessionHost } from './session-host.ts';
@@ -150,7 +157,7 @@ export class Session {
       env: { ...env, ...this.#connectionVariables() },
       ...(pty === undefined ? {} : { pty: { ...pty, ...this.#pendingSize } }),
       cgroupDir: this.#watch?.cgroupDir,
-      pamService: this.#host.pamService,
+      ...this.#host.manners(this.facts),
       remoteHost,
     });
     for (const warning of this.#launched.warnings) this.#host.log.warn({ sid: this.facts.sid }, warning);
@@ -195,13 +202,15 @@ export class Session {
     this.#host.log.error({ err: error, sid: this.facts.sid, step }, 'a session did not open');
     this.#tell(error.hint === undefined ? error.message : `${error.message} ${error.hint}`);
     this.#launched?.kill();
-    this.#request.channel.exit(notOpenedStatus);
+    const status = notOpenedStatus(error);
+    this.#request.channel.exit(status);
     await Promise.all([this.#request.channel.close(), this.#launched?.closed]);
     if (step !== 'launcher' && step !== 'go') {
       await this.#record.emit(recordingFailedEvent(this.facts, 'enhanced', error, 'refused'));
     } else if (this.facts.command !== undefined) {
-      await this.#record.emit(execEvent(this.facts, notOpenedStatus, error.message));
+      await this.#record.emit(execEvent(this.facts, status, error.message));
     }
+    if (step === 'launcher') await this.#record.emit(rejectedEvent(this.facts, error.message));
     if (this.#announced) {
       await this.#watch?.kill();
       return this.#close(false, error.message);
@@ -298,7 +307,7 @@ export class Session {
 
   #tell(message: string): void {
     if (!this.#request.channel.isOpen) return;
-    void this.#request.channel.stderr.write(Buffer.from(`\r\n${message}\r\n`));
+    void this.#request.channel.stderr.write(Buffer.from(`\r\n${message.replaceAll('\n', '\r\n')}\r\n`));
   }
 
   async #guarded(work: Promise<void>): Promise<void> {
@@ -315,8 +324,10 @@ export class Session {
   }
 }
 
-/** sshd's own status for a session it could not start is 255 at the client's; ours is told apart from a shell's. */
-const notOpenedStatus = 254;
+/** As with sshd: 1 where there is no shell to execute, 254 for whatever else the host has against it. */
+function notOpenedStatus({ code }: AppError): number {
+  return code === 'launch.shell_missing' || code === 'launch.exec_failed' ? 1 : 254;
+}
 
 function splitAddress(address: string): { host: string; port: string } {
   const colon = address.lastIndexOf(':');

@@ -8,6 +8,7 @@ import type { Config } from '../../config/config.ts';
 import { parseDuration } from '../../config/duration.ts';
 import { RelayJudge } from '../../membership/relay-line.ts';
 import type { NodePolicy } from '../../ssh/grant.ts';
+import { hostManners } from '../../ssh/host-manners.ts';
 import { launch } from '../../ssh/launch.ts';
 import { recoverSessions } from '../../ssh/recovery.ts';
 import type { NodeFacts } from '../../ssh/session-facts.ts';
@@ -63,7 +64,11 @@ export async function openNodeSide(options: NodeSideOptions): Promise<NodeSide> 
       spoolDir: join(config.dataDir, 'spool'),
       bootId: await readBootId(),
       launcher: launcherBinary,
-      pamService: config.ssh.pam.enabled ? config.ssh.pam.serviceName : undefined,
+      manners: hostManners({
+        pam: config.ssh.pam.enabled ? config.ssh.pam : undefined,
+        userEnvironment: config.ssh.permitUserEnvironment,
+        log,
+      }),
       kernel: enhanced ? kernel : undefined,
       launch,
       log,

@@ -140,7 +140,7 @@ export class ForwardSession implements LiveSession {
       relay: true,
       env: {},
       cgroupDir: this.#watch?.cgroupDir,
-      pamService: this.#host.pamService,
+      ...this.#host.manners(this.facts),
       remoteHost: this.#remoteHost,
     });
     for (const warning of this.#launched.warnings) this.#host.log.warn({ sid: this.facts.sid }, warning);

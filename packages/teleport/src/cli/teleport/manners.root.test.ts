@@ -1,0 +1,84 @@
+// The host's word at a node: what PAM, the account and its shell have against somebody is told and in the log.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { after, before, describe, test } from 'node:test';
+import { cannotLaunch, createLogin, type TestLogin } from '../../ssh/host.fixture.ts';
+import { PamService } from '../../ssh/pam-service.fixture.ts';
+import { OneNode } from './one-node.fixture.ts';
+
+describe('a node lets the host have its say', { skip: cannotLaunch() }, () => {
+  let pam: PamService;
+  let user: TestLogin;
+  let node: OneNode;
+  const permits = ['account required pam_permit.so', 'session required pam_permit.so'];
+  before(async () => {
+    pam = new PamService();
+    user = createLogin('p');
+    node = await OneNode.start({
+      logins: [user.name],
+      sshYaml: `  permit_user_env: true
+  pam: { enabled: true, service_name: ${pam.name}, environment: { TEAM: "{{external.logins}}", NONE: "{{external.none}}" } }`,
+    });
+  });
+  after(async () => {
+    await node?.remove();
+    user.remove();
+    pam.remove();
+  });
+
+  const rejections = async () => {
+    const events = (await node.events()).filter(({ event }) => event === 'session.rejected');
+    return events.map(({ code, user: name, login, reason }) => ({ code, user: name, login, reason }));
+  };
+
+  test('PAM’s denial is told with its words, and audited', async () => {
+    pam.set('account optional pam_echo.so come back at noon', 'account required pam_deny.so');
+    for (const tty of [true, false]) {
+      const { status, stderr, stdout } = await node.ssh(tty ? undefined : 'true', { login: user.name, tty });
+      assert.equal(status, 254);
+      assert.match(stdout + stderr, /come back at noon/);
+    }
+    const [rejected, second] = await rejections();
+    assert.deepEqual(
+      { ...rejected, reason: '' },
+      { code: 'T1006W', user: 'alice', login: user.name, reason: '' },
+    );
+    assert.match(String(rejected?.reason), /PAM refused the account: .*come back at noon/s);
+    assert.ok(second);
+    assert.deepEqual(
+      (await node.events()).filter(({ event }) => event === 'session.start'),
+      [],
+    );
+  });
+
+  test('a shell that is not there is told by exit status 1, and audited', async () => {
+    pam.set(...permits);
+    execFileSync('usermod', ['--shell', '/no/such/shell', user.name], { stdio: 'ignore' });
+    const { status, stderr } = await node.ssh('true', { login: user.name });
+    execFileSync('usermod', ['--shell', '/bin/bash', user.name]);
+    assert.equal(status, 1);
+    assert.match(stderr, /\/no\/such\/shell .*No such file or directory/);
+    assert.match(String((await rejections()).at(-1)?.reason), /\/no\/such\/shell/);
+  });
+
+  test('PAM’s variables and the account’s own reach the session; the shell is its first record all the same', async () => {
+    pam.set(...permits, 'session optional pam_motd.so motd=/etc/motd', 'session optional NOTE');
+    mkdirSync(`${user.home}/.ssh`, { recursive: true });
+    writeFileSync(`${user.home}/.ssh/environment`, 'FAVOURITE=tea\nnonsense\n');
+    const ids = readFileSync('/etc/passwd', 'utf8').match(new RegExp(`^${user.name}:x:(\\d+):(\\d+)`, 'm'));
+    chownSync(`${user.home}/.ssh`, Number(ids?.[1]), Number(ids?.[2]));
+    const words =
+      'echo "<$TELEPORT_USERNAME|$TELEPORT_LOGIN|$TELEPORT_ROLES|$TEAM|$NONE|$FAVOURITE>"\nexit\n';
+    const { ran, events } = await node.session(undefined, { login: user.name, tty: true, input: words });
+    assert.ok(ran.stdout.includes(`<alice|${user.name}|tested|root,${user.name}||tea>`), ran.stdout);
+    assert.match(ran.stdout, /Bad line 2 in .*\.ssh\/environment/);
+    const [first] = events.filter(
+      ({ event }) => event.startsWith('session.') && event !== 'session.start' && event !== 'session.leave',
+    );
+    assert.equal(first?.event, 'session.command');
+    assert.equal(first['seq'], 1);
+    assert.match(String(first['path']), /bash$/);
+    assert.ok(node.logged.some(({ missing }) => missing === 'NONE'));
+  });
+});

@@ -16,8 +16,6 @@ export interface LaunchRequest {
   readonly relay?: boolean;
   /** Instead of a shell: an SFTP server for the user, on the pipes; `file-transfer/` is what follows it. */
   readonly sftp?: boolean;
-  /** Instead of a shell: an SFTP server for the user, on the pipes; `file-transfer/` is what follows it. */
-  readonly sftp?: boolean;
   /**
    * Variables set before the account's own: what the node let through from the client, plus
    * SSH_CLIENT and SSH_CONNECTION. USER, LOGNAME, HOME, SHELL, PATH, MAIL, TERM, SSH_TTY and PAM's variables

@@ -55,7 +55,8 @@ export async function startOpenid({
   const app = provider.callback();
   host.serve((incoming, answer) => {
     const uid = /^\/interaction\/([\w-]+)$/.exec(incoming.url ?? '')?.[1];
-    if (uid === undefined) void app(incoming, answer);
+    if (incoming.url === '/favicon.ico') answer.writeHead(204).end();
+    else if (uid === undefined) void app(incoming, answer);
     else void interact(provider, incoming, answer).catch((error: unknown) => answer.destroy(error as Error));
   });
   return { ...host, browse: (url, name) => browse(host, url, name) };

@@ -1,74 +1,11 @@
 // The browser log-in whole: a real cluster, tsh as a process, Chromium with a security key made of software.
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { createHash, type X509Certificate } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
-import { connect } from 'node:tls';
-import { type Browser, chromium, type Page } from 'playwright-core';
-import { skip as notRoot, type Ran, run, TestCluster, tshProgram, until } from './cluster.fixture.ts';
+import type { Browser } from 'playwright-core';
+import { Login, launchBrowser, leafOf, newPage, type OpenPage, skip } from './browser.fixture.ts';
+import { run, TestCluster } from './cluster.fixture.ts';
 
-const executablePath = '/usr/bin/chromium';
-const skip = notRoot || (existsSync(executablePath) ? false : `no browser: ${executablePath} is missing`);
 const password = 'correct horse battery';
-
-/** tsh that waits for the browser. */
-class Login {
-  static readonly #all: Login[] = [];
-  readonly #child: ChildProcess;
-  readonly #ended: Promise<number | null>;
-  #stdout = '';
-  #stderr = '';
-
-  constructor(cluster: TestCluster, user: string, ...flags: string[]) {
-    const args = ['login', `--proxy=${cluster.proxy}`, `--user=${user}`, `--ca-pin=${cluster.pin}`, ...flags];
-    this.#child = spawn(tshProgram, args, { stdio: 'pipe', env: cluster.env(user) });
-    this.#child.stdout?.on('data', (bytes: Buffer) => {
-      this.#stdout += bytes;
-    });
-    this.#child.stderr?.on('data', (bytes: Buffer) => {
-      this.#stderr += bytes;
-    });
-    this.#ended = new Promise((done) => this.#child.once('close', done));
-    Login.#all.push(this);
-  }
-
-  static killAll(): void {
-    for (const login of Login.#all) login.kill();
-  }
-
-  type(text: string): void {
-    this.#child.stdin?.write(text);
-  }
-
-  async said(): Promise<{ url: string; code: string }> {
-    const [, url = '', code = ''] = await until(
-      'tsh names address and code',
-      () => /(https:\/\/\S+)\n[\s\S]*code (\S{9})\./.exec(this.#stderr) ?? undefined,
-    ).catch(() => assert.fail(this.#stderr));
-    return { url, code };
-  }
-
-  async end(): Promise<Ran> {
-    const status = await this.#ended;
-    return { status, stdout: this.#stdout, stderr: this.#stderr };
-  }
-
-  kill(): void {
-    this.#child.kill();
-  }
-}
-
-function leafOf(cluster: TestCluster): Promise<X509Certificate> {
-  const [host, port] = cluster.proxy.split(':');
-  return new Promise((done, failed) => {
-    const socket = connect({ host: host ?? '', port: Number(port), rejectUnauthorized: false }, () => {
-      const leaf = socket.getPeerX509Certificate();
-      socket.destroy();
-      if (leaf) done(leaf);
-    }).once('error', failed);
-  });
-}
 
 describe('tsh login with the browser', { skip, timeout: 150_000 }, () => {
   let keysOnly: TestCluster;
@@ -80,21 +17,7 @@ describe('tsh login with the browser', { skip, timeout: 150_000 }, () => {
       TestCluster.start({ name: 'keys.test', secondFactor: 'webauthn', node: false }),
       TestCluster.start({ name: 'either.test', secondFactor: 'on', node: false }),
     ]);
-    // Trusted by their keys: with errors merely ignored, a browser gives the page no security keys.
-    const leaves = await Promise.all([keysOnly, either].map(leafOf));
-    const pins = leaves.map(({ publicKey }) =>
-      createHash('sha256')
-        .update(publicKey.export({ type: 'spki', format: 'der' }))
-        .digest('base64'),
-    );
-    browser = await chromium.launch({
-      executablePath,
-      args: [
-        ...['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
-        '--disable-background-networking',
-        `--ignore-certificate-errors-spki-list=${pins.join(',')}`,
-      ],
-    });
+    browser = await launchBrowser(await Promise.all([keysOnly, either].map(leafOf)));
   });
   after(async () => {
     Login.killAll();
@@ -102,26 +25,8 @@ describe('tsh login with the browser', { skip, timeout: 150_000 }, () => {
     await Promise.all([keysOnly?.remove(), either?.remove()]);
   });
 
-  /** A page with a key in the machine's port, which goes on after sign-up. */
-  async function newPage(): Promise<{ page: Page; problems: string[] }> {
-    const page = await (await browser.newContext()).newPage();
-    page.setDefaultTimeout(15_000);
-    const problems: string[] = [];
-    page.on('console', (message) => message.type() === 'error' && problems.push(message.text()));
-    page.on('pageerror', (error) => problems.push(String(error)));
-    const client = await page.context().newCDPSession(page);
-    await client.send('WebAuthn.enable');
-    await client.send('WebAuthn.addVirtualAuthenticator', {
-      options: {
-        ...{ protocol: 'ctap2', transport: 'usb', hasResidentKey: true, hasUserVerification: true },
-        ...{ isUserVerified: true, automaticPresenceSimulation: true },
-      },
-    });
-    return { page, problems };
-  }
-
-  async function signUp(cluster: TestCluster, name: string): Promise<Awaited<ReturnType<typeof newPage>>> {
-    const opened = await newPage();
+  async function signUp(cluster: TestCluster, name: string): Promise<OpenPage> {
+    const opened = await newPage(browser);
     const { page } = opened;
     await page.goto(await cluster.invite(name, 'root'));
     if (cluster === either) await page.getByLabel('Security key or passkey').check();
@@ -134,7 +39,7 @@ describe('tsh login with the browser', { skip, timeout: 150_000 }, () => {
 
   test('is what happens where only security keys are allowed, and shows the code of the terminal', async () => {
     const { page, problems } = await signUp(keysOnly, 'ana');
-    const login = new Login(keysOnly, 'ana');
+    const login = new Login(keysOnly, 'ana', '--user=ana');
     const { url, code } = await login.said();
     await page.goto(url);
     assert.equal(await page.title(), 'Log in to keys.test');
@@ -159,7 +64,7 @@ describe('tsh login with the browser', { skip, timeout: 150_000 }, () => {
 
   test('tells a wrong password on the page and goes on with the same log-in', async () => {
     const { page } = await signUp(keysOnly, 'ben');
-    const login = new Login(keysOnly, 'ben');
+    const login = new Login(keysOnly, 'ben', '--user=ben');
     await page.goto((await login.said()).url);
     await page.getByLabel('Password').fill('not the password');
     await page.getByRole('button', { name: 'Log in' }).click();
@@ -171,9 +76,9 @@ describe('tsh login with the browser', { skip, timeout: 150_000 }, () => {
   });
 
   test('without a key of the user says so and stays', async () => {
-    const { page } = await newPage();
+    const { page } = await newPage(browser);
     await keysOnly.invite('cleo', 'root');
-    const login = new Login(keysOnly, 'cleo');
+    const login = new Login(keysOnly, 'cleo', '--user=cleo');
     await page.goto((await login.said()).url);
     await page.getByLabel('Password').fill(password);
     await page.getByRole('button', { name: 'Log in' }).click();
@@ -185,7 +90,7 @@ describe('tsh login with the browser', { skip, timeout: 150_000 }, () => {
   test('is asked for by --auth=browser, and takes a one-time code without scripts', async () => {
     const { secret } = await either.person('dora');
     assert.notEqual(secret, '');
-    const login = new Login(either, 'dora', '--auth=browser');
+    const login = new Login(either, 'dora', '--user=dora', '--auth=browser');
     const { url } = await login.said();
     const page = await (await browser.newContext({ javaScriptEnabled: false })).newPage();
     await page.goto(url);
@@ -198,7 +103,7 @@ describe('tsh login with the browser', { skip, timeout: 150_000 }, () => {
 
   test('takes over where a person has no code to type', async () => {
     const { page } = await signUp(either, 'eve');
-    const login = new Login(either, 'eve');
+    const login = new Login(either, 'eve', '--user=eve');
     login.type(`${password}\n\n`);
     await page.goto((await login.said()).url);
     await page.getByLabel('Security key or passkey').check();
@@ -209,7 +114,7 @@ describe('tsh login with the browser', { skip, timeout: 150_000 }, () => {
   });
 
   test('gives the result to nobody who does not know the secret of tsh', async () => {
-    const login = new Login(keysOnly, 'finn');
+    const login = new Login(keysOnly, 'finn', '--user=finn');
     const { url } = await login.said();
     const id = url.slice(url.lastIndexOf('/') + 1);
     const stolen = await fetchResult(keysOnly, id);

@@ -59,7 +59,7 @@ async function startAgent(plan: AgentsPlan, index: number, signal: AbortSignal):
   const membership = await startMembership({
     dataDir,
     member,
-    upstream: { addresses },
+    upstream: { kind: 'auth', addresses },
     kinds: ['cert_authority', 'role', 'lock', 'proxy'],
     principals: () => [nodename],
     version,

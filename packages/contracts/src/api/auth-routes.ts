@@ -88,8 +88,10 @@ export const authRoutes = {
     body: z.strictObject({
       token: z.string().min(1).max(256),
       nonce: base64,
-      /** SSH signature blob by the host key over the nonce. */
+      /** SSH signature blob by the host key over the request: join-proof.ts. */
       signature: base64,
+      /** Absent: only the nonce was signed, as by hosts of before; they are told to be upgraded. */
+      signature_version: z.int().optional(),
       host_uuid: z.uuid(),
       nodename: z.string().min(1).max(255),
       roles: z.array(z.enum(hostRoles)).min(1),
@@ -118,9 +120,10 @@ export const authRoutes = {
   heartbeat: route({
     method: 'PUT',
     path: '/v1/hosts/self/:kind',
-    summary: 'The calling host is there: writes its node or proxy resource for the next minutes.',
-    access: { host: ['node', 'proxy'] },
-    params: z.strictObject({ kind: z.enum(['node', 'proxy']) }),
+    summary:
+      'The calling host is there: writes its node, proxy or auth_server resource for the next minutes.',
+    access: { host: ['node', 'proxy', 'auth'] },
+    params: z.strictObject({ kind: z.enum(['node', 'proxy', 'auth_server']) }),
     body: resourceDocument,
     result: z.strictObject({ expires: instant }),
   }),

@@ -173,6 +173,22 @@ export const proxyDocument = z.strictObject({
   }),
 });
 
+/** An auth server that is there: written by its heartbeats, gone when they stop. Name: the host's uuid. */
+export const authServerDocument = z.strictObject({
+  kind: z.literal('auth_server'),
+  ...head,
+  spec: z.strictObject({
+    hostname: z.string().min(1).max(255),
+    /** host:port of its API, as hosts of the cluster and proxies reach it. */
+    addr: z.string().max(300),
+    version: z.string(),
+    /** Believes a proxy's signed line about whose connection it hands over. Others are sent none. */
+    takes_relay_line: z.boolean().optional(),
+    /** Alike on servers whose configuration says the same for the cluster. Tells nothing else. */
+    settings_digest: z.string().max(64).optional(),
+  }),
+});
+
 /** Public halves only. `name` is host or user. Trusted keys: the active first, then those a rotation adds or retires. */
 export const certAuthorityDocument = z.strictObject({
   kind: z.literal('cert_authority'),
@@ -212,6 +228,7 @@ export const resourceDocument = z.discriminatedUnion('kind', [
   lockDocument,
   nodeDocument,
   proxyDocument,
+  authServerDocument,
   certAuthorityDocument,
   clusterSettingsDocument,
   oidcDocument,
@@ -225,6 +242,7 @@ export type TokenDocument = z.output<typeof tokenDocument>;
 export type LockDocument = z.output<typeof lockDocument>;
 export type NodeDocument = z.output<typeof nodeDocument>;
 export type ProxyDocument = z.output<typeof proxyDocument>;
+export type AuthServerDocument = z.output<typeof authServerDocument>;
 export type CertAuthorityDocument = z.output<typeof certAuthorityDocument>;
 export type ClusterSettingsDocument = z.output<typeof clusterSettingsDocument>;
 export const resourceKinds = [
@@ -234,6 +252,7 @@ export const resourceKinds = [
   'lock',
   'node',
   'proxy',
+  'auth_server',
   'cert_authority',
   'cluster_settings',
   'oidc',

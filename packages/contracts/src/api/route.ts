@@ -27,6 +27,7 @@ export const ruledResources = [
   'token',
   'node',
   'proxy',
+  'auth_server',
   'lock',
   'cert_authority',
   'event',

@@ -5,6 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { joinProofText, joinProofVersion } from '@sallyport/contracts/api/join-proof.ts';
 import type { HostRole } from '@sallyport/contracts/api/route.ts';
 import type { AuditEvent } from '@sallyport/contracts/events/event.ts';
 import { generate } from 'otplib';
@@ -18,6 +19,7 @@ import type { AuthService, AuthSettings } from './auth-service.ts';
 import { createAuthService } from './create-auth-service.ts';
 import { SqliteStore } from './store/sqlite-store.ts';
 import type { Store } from './store/store.ts';
+import { StoredAuthorities } from './stored-authorities.ts';
 
 export const admin: Caller = { kind: 'admin', user: 'root@auth' };
 export const proxy: Caller = { kind: 'host', hostUuid: randomUUID(), roles: ['proxy'] };
@@ -45,14 +47,19 @@ export interface ClusterOptions {
   readonly settings?: Partial<AuthSettings>;
   readonly dataDir?: string;
   readonly version?: string;
+  /** One more auth server of this cluster: its store, clock, log, and authorities in the store. */
+  readonly beside?: Cluster;
+  /** As on PostgreSQL: authorities in the store, for several servers. */
+  readonly shared?: boolean;
 }
 
 export async function openCluster(t: TestContext, options: ClusterOptions = {}): Promise<Cluster> {
-  const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'sallyport-auth-')));
+  const { beside } = options;
+  const dataDir = beside?.dataDir ?? options.dataDir ?? (await mkdtemp(join(tmpdir(), 'sallyport-auth-')));
   let clock = Date.UTC(2026, 2, 1, 12);
-  const now = () => new Date(clock);
-  const events: AuditEvent[] = [];
-  const stamp = new EventStamp({ clusterName: 'test', now: () => clock, validate: true });
+  const now = beside?.now ?? (() => new Date(clock));
+  const events: AuditEvent[] = beside?.events ?? [];
+  const stamp = new EventStamp({ clusterName: 'test', now: () => now().getTime(), validate: true });
   const store = await SqliteStore.open(dataDir, { now, pollMs: 5, sweepMs: 5 });
   let service: AuthService | undefined;
   // Now, not at the end: a service that refuses to start leaves nothing behind either.
@@ -61,7 +68,11 @@ export async function openCluster(t: TestContext, options: ClusterOptions = {}):
     await store.close();
     await rm(dataDir, { recursive: true, force: true });
   });
-  const authorities = await Authorities.open({ dataDir, clusterName: 'test', create: true, now });
+  const order = { clusterName: 'test', create: true, now };
+  const authorities = await Authorities.open(
+    options.shared === true ? { vault: new StoredAuthorities({ store }), ...order } : { dataDir, ...order },
+  );
+  t.after(() => authorities.close());
   let told = 0;
   const cluster = {
     failAppends: 0,
@@ -171,11 +182,10 @@ export function newHost(nodename = 'web-1', roles: readonly HostRole[] = ['node'
 /** The body of a join as an honest host makes it. */
 export async function joinBody(cluster: Cluster, host: TestHost, token: string) {
   const { nonce } = await cluster.service.handlers.joinChallenge(call(undefined), cluster.as(anyone));
-  const signature = await host.signer.sign(Buffer.from(nonce, 'base64'));
-  return {
+  const request = {
     token,
     nonce,
-    signature: signature.toString('base64'),
+    signature_version: joinProofVersion,
     host_uuid: host.local.hostUuid,
     nodename: host.local.nodename,
     roles: [...host.local.roles],
@@ -184,6 +194,15 @@ export async function joinBody(cluster: Cluster, host: TestHost, token: string) 
     principals: host.local.principals,
     version: '1.2.3',
   };
+  return { ...request, signature: await joinSignature(host, request) };
+}
+
+export async function joinSignature(
+  host: TestHost,
+  request: Readonly<Record<string, unknown>>,
+): Promise<string> {
+  const signature = await host.signer.sign(Buffer.from(joinProofText(request)));
+  return signature.toString('base64');
 }
 
 export async function joinHost(cluster: Cluster, host: TestHost, token = 'static-secret') {

@@ -16,6 +16,7 @@ import { Journal } from './journal.ts';
 import { actorOf, type Parts } from './parts.ts';
 import { Presence } from './presence.ts';
 import { tellRefusal } from './refusals.ts';
+import { answerWillBe, onceOnly } from './repeats.ts';
 import { ResourceService } from './resource-service.ts';
 import { watchResources } from './resource-watch.ts';
 import { listConnectors } from './sso/connectors.ts';
@@ -35,6 +36,8 @@ export interface CreateAuthServiceOptions {
   readonly now?: () => Date;
   /** For a process beside the daemon (tctl on the auth host), on the same store. */
   readonly secondary?: boolean;
+  /** Whose audit log it is, where several auth servers share the store: see journal.ts. */
+  readonly logOf?: string;
 }
 
 export async function createAuthService(options: CreateAuthServiceOptions): Promise<AuthService> {
@@ -50,7 +53,14 @@ export async function createAuthService(options: CreateAuthServiceOptions): Prom
     );
   }
   const now = options.now ?? (() => new Date());
-  const journal = await Journal.open({ store, audit, log, secondary: options.secondary === true });
+  const { logOf } = options;
+  const journal = await Journal.open({
+    store,
+    audit,
+    log,
+    secondary: options.secondary === true,
+    ...(logOf === undefined ? {} : { logOf }),
+  });
   const parts: Parts = {
     store,
     journal,
@@ -99,7 +109,7 @@ function telling(parts: Parts, handlers: AuthHandlers): AuthHandlers {
     name,
     async (request: never, context: CallContext) => {
       try {
-        return await handler(request, context);
+        return await onceOnly(parts, name, request, context, async () => handler(request, context));
       } catch (thrown) {
         throw await tell(name as keyof AuthHandlers, thrown, context);
       }
@@ -185,8 +195,9 @@ function handlersOf(parts: Parts, tokens: Tokens, joining: Joining): AuthHandler
         ttlMs: body.ttl_ms,
         actor: actorOf(context.caller),
       });
+      const answer = answerWillBe({ ...certificates, capped });
       await parts.journal.commitTold([], [event]);
-      return { ...certificates, capped };
+      return answer;
     },
 
     ...signOnHandlers({ parts, browserLogIns, logIn, admitted }),
@@ -203,10 +214,12 @@ function handlersOf(parts: Parts, tokens: Tokens, joining: Joining): AuthHandler
       await admitted(context);
       if (body.kind !== params.kind || body.metadata.name !== params.name)
         throw new AppError('bad_input', 'auth.bad_resource', 'The document is not the one the path names.');
+      answerWillBe(body);
       return resources.put(body, query.mode, context.caller);
     },
     async deleteResource({ params }, context) {
       await admitted(context);
+      answerWillBe({ deleted: params.name });
       return { deleted: await resources.delete(params.kind, params.name, context.caller) };
     },
     async createToken({ body }, context) {
@@ -215,7 +228,10 @@ function handlersOf(parts: Parts, tokens: Tokens, joining: Joining): AuthHandler
     },
     async rotate({ body }, context) {
       await admitted(context);
-      return { phases: await parts.authorities.rotate(body.type, body.phase) };
+      const answer = answerWillBe({ phases: await parts.authorities.rotate(body.type, body.phase) });
+      // Not one commit with the rotation: between the two a repetition is refused, as not following.
+      await parts.journal.commit([], []);
+      return answer;
     },
   };
 }

@@ -1,6 +1,7 @@
 // Changes of the store together with the events that tell of them. A change and its events are one commit: the
 // events wait in the store (`outbox/…`) until they are in the audit log, so a process that dies between the two
-// loses neither. What a dead process left is told by the daemon, at its start or a little later.
+// loses neither. What a dead process left is told by a daemon, at its start or a little later: where the log is shared
+// by any auth server's (it takes no event twice), where each has its own by the one on the same host.
 import { randomUUID } from 'node:crypto';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import {
@@ -10,6 +11,7 @@ import {
   serialize,
 } from '@sallyport/contracts/events/event.ts';
 import type { AuditSink, AuthLog } from './auth-service.ts';
+import { callWasMarked, markOfCall } from './repeats.ts';
 import type { Item, Store, Write } from './store/store.ts';
 
 export interface JournalOptions {
@@ -20,6 +22,8 @@ export interface JournalOptions {
   readonly retryMs?: number;
   /** A process beside the daemon (tctl): tells of its own changes, and leaves those of the dead to the daemon. */
   readonly secondary?: boolean;
+  /** Whose audit log it is: a host's uuid, or `shared`. Letters, digits and dashes. Default: nobody's in particular. */
+  readonly logOf?: string;
   /** Events of other processes wait so long before they count as left behind, ms. */
   readonly abandonedMs?: number;
 }
@@ -35,12 +39,14 @@ const maxWaiting = 1_000;
 /** A living process tells of its changes within milliseconds. */
 const abandonedMs = 5_000;
 const lookAgainMs = 30_000;
+/** So long events wait for the one whose log may have them already. */
+const orphanedMs = 3600_000;
 /** Clocks may step back a little between a crash and the restart. */
 const clockSlackMs = 3600_000;
 
 export class Journal {
   readonly #options: JournalOptions;
-  readonly #writer = randomUUID();
+  readonly #writer: string;
   #count = 0;
   #waiting: Waiting[] = [];
   #draining: Promise<AppError | undefined> | undefined;
@@ -51,6 +57,7 @@ export class Journal {
 
   private constructor(options: JournalOptions) {
     this.#options = options;
+    this.#writer = `${options.logOf === undefined ? '' : `${options.logOf}~`}${randomUUID()}`;
   }
 
   /** Tells first what a process before this one could not. */
@@ -108,10 +115,24 @@ export class Journal {
       return { key, event: this.#options.audit.stamp(draft) };
     });
     const outbox = rows.map(({ key, event }): Write => ({ type: 'put', key, value: serialize(event) }));
-    const items = await this.#options.store.commit([...writes, ...outbox]);
+    const items = await this.#marked([...writes, ...outbox]);
     this.#waiting.push(...rows);
     const untold = rows.length === 0 ? undefined : await this.#told(rows.at(-1));
-    return { items: items.slice(0, items.length - rows.length), untold };
+    const puts = writes.filter(({ type }) => type === 'put').length;
+    return { items: items.slice(0, puts), untold };
+  }
+
+  /** With the change: that the call which asked for it was carried out. */
+  async #marked(writes: readonly Write[]): Promise<readonly Item[]> {
+    const mark = markOfCall();
+    try {
+      const items = await this.#options.store.commit([...writes, ...mark]);
+      if (mark.length > 0) callWasMarked(true);
+      return items;
+    } catch (error) {
+      callWasMarked(false);
+      throw error;
+    }
   }
 
   /** Waits until this row went through, or an attempt that had it failed. */
@@ -160,11 +181,16 @@ export class Journal {
 
   async #recover(): Promise<void> {
     const { audit, log, store } = this.#options;
-    const rows = (await store.range(prefix)).filter(({ key }) => !key.startsWith(prefix + this.#writer));
-    const before = Date.now() - (this.#options.abandonedMs ?? abandonedMs);
+    // Our own too: a commit may have landed that we were told had failed.
+    const rows = (await store.range(prefix)).filter(
+      ({ key }) => !this.#waiting.some((row) => row.key === key),
+    );
+    const now = Date.now();
+    const old = now - (this.#options.abandonedMs ?? abandonedMs);
     let told = 0;
     for (const { key, value } of rows) {
       const parsed = parseEvent(value);
+      const before = this.#isOurs(key) ? old : Math.min(old, now - orphanedMs);
       if (!parsed.ok) log.warn({ key, detail: parsed.detail }, 'an event in the outbox cannot be read');
       else if (Date.parse(parsed.event.time) > before) continue;
       else if (!(await this.#known(parsed.event))) await audit.append([parsed.event]);
@@ -172,6 +198,12 @@ export class Journal {
       told++;
     }
     if (told > 0) log.info({ events: told }, 'events of an interrupted process were told');
+  }
+
+  /** Would our log have the event, if somebody had told of it? */
+  #isOurs(key: string): boolean {
+    const owner = /^([\w-]+)~/.exec(key.slice(prefix.length))?.[1];
+    return owner === undefined || owner === this.#options.logOf;
   }
 
   async #known(event: AuditEvent): Promise<boolean> {

@@ -1,5 +1,10 @@
 // Which hosts are there: what their heartbeats wrote in the last two minutes, and who may see them.
-import type { NodeDocument, ProxyDocument, ResourceDocument } from '@sallyport/contracts/api/resources.ts';
+import type {
+  AuthServerDocument,
+  NodeDocument,
+  ProxyDocument,
+  ResourceDocument,
+} from '@sallyport/contracts/api/resources.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { allowedLogins, decideAccess } from './access.ts';
 import type { Caller } from './api/handler.ts';
@@ -9,6 +14,10 @@ import type { Parts } from './parts.ts';
 
 /** Heartbeats come every half a minute or so: three may get lost. */
 export const presenceTtlMs = 120_000;
+
+export type PresentDocument = NodeDocument | ProxyDocument | AuthServerDocument;
+
+const roleOf = { node: 'node', proxy: 'proxy', auth_server: 'auth' } as const;
 
 type HostCaller = Extract<Caller, { readonly kind: 'host' }>;
 
@@ -21,15 +30,17 @@ export class Presence {
 
   /** A host writes about itself only, and only in a role it has. */
   async heartbeat(
-    kind: 'node' | 'proxy',
+    kind: PresentDocument['kind'],
     document: ResourceDocument,
     caller: HostCaller,
   ): Promise<{ expires: string }> {
     const { store, now } = this.#parts;
-    if (document.kind !== 'node' && document.kind !== 'proxy') throw wrongKind(document.kind);
+    if (document.kind !== 'node' && document.kind !== 'proxy' && document.kind !== 'auth_server')
+      throw wrongKind(document.kind);
     if (document.kind !== kind) throw wrongKind(document.kind);
-    if (!caller.roles.includes(kind))
-      throw new AppError('denied', 'presence.wrong_role', `This host does not have the role ${kind}.`);
+    const role = roleOf[kind];
+    if (!caller.roles.includes(role))
+      throw new AppError('denied', 'presence.wrong_role', `This host does not have the role ${role}.`);
     const host = await readHost(store, caller.hostUuid);
     if (host === undefined)
       throw new AppError('denied', 'auth.no_host', 'This host was removed from the cluster.');
@@ -55,7 +66,7 @@ export class Presence {
     return byName(visible);
   }
 
-  async #refusePosing(document: NodeDocument | ProxyDocument, record: HostRecord): Promise<void> {
+  async #refusePosing(document: PresentDocument, record: HostRecord): Promise<void> {
     const { journal } = this.#parts;
     try {
       if (document.metadata.name !== record.hostUuid)
@@ -85,11 +96,8 @@ export class Presence {
 }
 
 /** Labels of the token win: they are how an administrator says what a host is, whatever the host says. */
-function withLabels(
-  document: NodeDocument | ProxyDocument,
-  { labels }: HostRecord,
-): NodeDocument | ProxyDocument {
-  if (document.kind === 'proxy' || labels === undefined) return document;
+function withLabels(document: PresentDocument, { labels }: HostRecord): PresentDocument {
+  if (document.kind !== 'node' || labels === undefined) return document;
   return { ...document, spec: { ...document.spec, labels: { ...document.spec.labels, ...labels } } };
 }
 

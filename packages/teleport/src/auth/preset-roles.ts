@@ -12,7 +12,7 @@ export const editorRole: Role = {
       {
         resources: [
           ...['user', 'role', 'token', 'node', 'proxy', 'lock', 'cert_authority', 'cluster_settings'],
-          ...['oidc', 'github'],
+          ...['auth_server', 'oidc', 'github'],
         ] as const,
         verbs: ['*'],
       },

@@ -32,9 +32,9 @@ export type PutMode = 'create' | 'upsert' | 'update';
 
 /** What a host may know: as much as it needs to decide by itself. */
 const kindsOfHosts: Readonly<Record<'auth' | 'proxy' | 'node', readonly ResourceDocumentKind[]>> = {
-  auth: ['role', 'user', 'lock', 'node', 'proxy', 'cert_authority', 'cluster_settings'],
-  proxy: ['role', 'lock', 'node', 'proxy', 'cert_authority', 'cluster_settings'],
-  node: ['role', 'lock', 'proxy', 'cert_authority', 'cluster_settings'],
+  auth: ['role', 'user', 'lock', 'node', 'proxy', 'auth_server', 'cert_authority', 'cluster_settings'],
+  proxy: ['role', 'lock', 'node', 'proxy', 'auth_server', 'cert_authority', 'cluster_settings'],
+  node: ['role', 'lock', 'proxy', 'auth_server', 'cert_authority', 'cluster_settings'],
 };
 
 export class ResourceService {
@@ -114,7 +114,7 @@ export class ResourceService {
   ): Promise<ResourceDocument> {
     const { kind } = document;
     if (kind === 'cluster_settings') throw configured();
-    if (kind === 'node' || kind === 'proxy' || kind === 'cert_authority')
+    if (kind === 'node' || kind === 'proxy' || kind === 'auth_server' || kind === 'cert_authority')
       throw new AppError('bad_input', 'auth.not_writable', `A ${kind} is not written by people.`);
     const { name } = document.metadata;
     if (kind !== 'token') checkName(kind, name);
@@ -159,6 +159,7 @@ export class ResourceService {
       case 'node':
         return this.#deleteNode(name);
       case 'proxy':
+      case 'auth_server':
         return this.#remove(kind, name, [{ type: 'delete', key: hostKey(name) }], []);
       case 'cert_authority':
         throw new AppError('bad_input', 'auth.not_writable', 'An authority is rotated, not deleted.', {
@@ -323,7 +324,7 @@ export class ResourceService {
   }
 
   async #remove(
-    kind: 'user' | 'role' | 'lock' | 'proxy' | ConnectorKind,
+    kind: 'user' | 'role' | 'lock' | 'proxy' | 'auth_server' | ConnectorKind,
     name: string,
     more: readonly Write[],
     told: readonly EventDraft[],

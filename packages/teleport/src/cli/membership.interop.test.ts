@@ -182,7 +182,7 @@ async function startMember(options: HostOptions): Promise<Membership> {
   const membership = await startMembership({
     dataDir: joining.dataDir,
     member: await becomeMember(joining),
-    upstream: { addresses: options.addresses },
+    upstream: { kind: 'auth', addresses: options.addresses },
     // A node may not know of the others.
     kinds: [
       'cert_authority',

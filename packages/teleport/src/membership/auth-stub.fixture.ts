@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { TLSSocket, TlsOptions } from 'node:tls';
 import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
+import { joinProofText } from '@sallyport/contracts/api/join-proof.ts';
 import type { HostRole } from '@sallyport/contracts/api/route.ts';
 import { alpnProtocols } from '@sallyport/contracts/api/tunnel.ts';
 import { Authorities } from '../ca/authorities.ts';
@@ -186,8 +187,8 @@ export class AuthStub {
   async #join(body: unknown, response: ServerResponse): Promise<Granted | undefined> {
     const request = authRoutes.join.body.parse(body);
     const key = Buffer.from(request.ssh_public_key, 'base64');
-    const [nonce, signature] = [request.nonce, request.signature].map((text) => Buffer.from(text, 'base64'));
-    const proven = verifySignature(key, signature ?? Buffer.alloc(0), nonce ?? Buffer.alloc(0));
+    const signature = Buffer.from(request.signature, 'base64');
+    const proven = verifySignature(key, signature, Buffer.from(joinProofText(request)));
     if (request.token !== token || !proven) {
       refuse(response, 403, 'The token is not known, or has expired.', 'token.unknown');
       return undefined;

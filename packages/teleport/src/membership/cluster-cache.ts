@@ -4,6 +4,7 @@
 import type { AuthRoutes, Trust } from '@sallyport/contracts/api/auth-routes.ts';
 import type { Client } from '@sallyport/contracts/api/client.ts';
 import type {
+  AuthServerDocument,
   ClusterSettingsDocument,
   LockDocument,
   NodeDocument,
@@ -95,6 +96,10 @@ export class ClusterCache {
 
   get proxies(): readonly ProxyDocument[] {
     return this.#resources.of('proxy');
+  }
+
+  get authServers(): readonly AuthServerDocument[] {
+    return this.#resources.of('auth_server');
   }
 
   get roles(): readonly RoleDocument[] {

@@ -44,27 +44,50 @@ export function dialTls(
   return connected(socket, 'secureConnect', address, options);
 }
 
-/** A connection to pass on, to the first of several addresses that answers; it begins with another one each time. */
+/** Where others may answer, one that does not is not waited for as long. */
+const hurriedTimeoutMs = 3_000;
+
+/** How long to wait for one of so many addresses. */
+export function connectTimeoutOf(addresses: readonly unknown[]): number {
+  return addresses.length > 1 ? hurriedTimeoutMs : connectTimeoutMs;
+}
+
+/**
+ * A connection to pass on, to the first of several addresses that answers; it begins with another one each time, and
+ * leaves those that did not answer a moment ago for last.
+ */
 export function dialAny(
-  addresses: readonly Address[],
-  dial: (address: Address) => Promise<Duplex> = (address) => dialTcp(address, { allowHalfOpen: true }),
+  addressesNow: () => readonly Address[],
+  dial: (address: Address, timeoutMs: number) => Promise<Duplex> = (address, timeoutMs) =>
+    dialTcp(address, { allowHalfOpen: true, timeoutMs }),
 ): () => Promise<Duplex> {
   let turn = 0;
+  const silent = new Map<string, number>();
   return async () => {
-    const begin = turn++;
+    const addresses = addressesNow();
+    const begin = turn++ % Math.max(1, addresses.length);
+    const inTurn = [...addresses.slice(begin), ...addresses.slice(0, begin)];
+    const isSilent = (address: Address) =>
+      (silent.get(formatAddress(address)) ?? -Infinity) > performance.now() - silentMs;
+    const order = [...inTurn.filter((each) => !isSilent(each)), ...inTurn.filter(isSilent)];
     const failures: AppError[] = [];
-    for (const offset of addresses.keys()) {
-      const address = addresses[(begin + offset) % addresses.length];
-      if (address === undefined) break;
+    for (const address of order) {
       try {
-        return await dial(address);
+        const stream = await dial(address, connectTimeoutOf(addresses));
+        silent.delete(formatAddress(address));
+        return stream;
       } catch (error) {
+        if (silent.size >= maxSilent) silent.clear();
+        silent.set(formatAddress(address), performance.now());
         failures.push(AppError.from(error));
       }
     }
     throw severalFailed(failures);
   };
 }
+
+const silentMs = 15_000;
+const maxSilent = 256;
 
 /** One sentence for all that was tried. */
 export function severalFailed(failures: readonly AppError[]): AppError {

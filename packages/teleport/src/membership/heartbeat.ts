@@ -1,7 +1,7 @@
-// "I am here": writes this host's node or proxy resource again and again, long before it would expire.
+// "I am here": writes this host's node, proxy or auth_server resource again and again, long before it would expire.
 import type { AuthRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import type { Client } from '@sallyport/contracts/api/client.ts';
-import type { NodeDocument, ProxyDocument } from '@sallyport/contracts/api/resources.ts';
+import type { AuthServerDocument, NodeDocument, ProxyDocument } from '@sallyport/contracts/api/resources.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { Backoff, pause } from './backoff.ts';
 import type { MembershipLog } from './membership-log.ts';
@@ -9,7 +9,7 @@ import type { MembershipLog } from './membership-log.ts';
 export interface HeartbeatOptions {
   readonly client: Pick<Client<AuthRoutes>, 'heartbeat'>;
   /** Asked for each beat: labels from commands and addresses change. */
-  readonly document: () => NodeDocument | ProxyDocument;
+  readonly document: () => NodeDocument | ProxyDocument | AuthServerDocument;
   readonly now: () => Date;
   readonly log: MembershipLog;
   readonly backoff?: Backoff;

@@ -1,6 +1,7 @@
 // Joining: a token for certificates. The token is shown only to a cluster whose authority was checked first.
 import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import { type Client, createClient } from '@sallyport/contracts/api/client.ts';
+import { joinProofText, joinProofVersion } from '@sallyport/contracts/api/join-proof.ts';
 import type { HostRole } from '@sallyport/contracts/api/route.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { HostKeys } from '../ca/host-keys.ts';
@@ -86,11 +87,10 @@ async function ask(
 ): Promise<Granted> {
   const { keys, signal } = options;
   const { nonce } = await client.joinChallenge(undefined, { signal });
-  const signature = await keys.ssh.signer.sign(Buffer.from(nonce, 'base64'));
-  const body = {
+  const request = {
     token: options.token,
     nonce,
-    signature: signature.toString('base64'),
+    signature_version: joinProofVersion,
     host_uuid: options.hostUuid,
     nodename: options.nodename,
     roles: [...options.roles],
@@ -99,7 +99,8 @@ async function ask(
     principals: [...options.principals],
     version: options.version,
   };
-  return client.join({ body }, { signal });
+  const signature = await keys.ssh.signer.sign(Buffer.from(joinProofText(request)));
+  return client.join({ body: { ...request, signature: signature.toString('base64') } }, { signal });
 }
 
 function noToken(problem: string): AppError {

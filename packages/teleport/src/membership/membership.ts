@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import { type AuthRoutes, authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import { type Client, createClient, type Transport } from '@sallyport/contracts/api/client.ts';
 import type { ResourceDocumentKind } from '@sallyport/contracts/api/resources.ts';
+import { formatAddress, parseAddress } from '../config/address.ts';
 import type { Address } from '../config/config.ts';
 import { ClusterCache } from './cluster-cache.ts';
 import { dialAny } from './dial.ts';
@@ -24,7 +25,7 @@ export interface MembershipOptions {
    * Auth servers, or the web port of proxies. Or, where auth runs in this process, its transport (asked to check the
    * caller as the wire would).
    */
-  readonly upstream: { readonly addresses: readonly Address[] } | { readonly transport: Transport };
+  readonly upstream: AddressUpstream | { readonly transport: Transport };
   readonly kinds: readonly ResourceDocumentKind[];
   readonly principals: () => readonly string[];
   readonly version: string;
@@ -32,12 +33,18 @@ export interface MembershipOptions {
   readonly log: MembershipLog;
 }
 
+/** As configured; those the cluster tells of are tried after them. */
+export interface AddressUpstream {
+  readonly kind: 'auth' | 'proxy';
+  readonly addresses: readonly Address[];
+}
+
 export interface Membership {
   readonly member: HostMember;
   readonly client: Client<AuthRoutes>;
   readonly cluster: ClusterCache;
   readonly renewal: Renewal;
-  /** A raw TCP connection to the first upstream address that answers, for a proxy to pass TLS through. */
+  /** A raw TCP connection to an upstream address that answers, for a proxy to pass TLS through. */
   dialAuth(): Promise<Duplex>;
   heartbeat(document: HeartbeatOptions['document']): Heartbeat;
   /** To the configured proxies and all that the cluster tells of. */
@@ -48,7 +55,8 @@ export interface Membership {
 /** Resolves at once, auth reachable or not; `cluster.synced` says whether anything is known yet. */
 export async function startMembership(options: MembershipOptions): Promise<Membership> {
   const { member, upstream, version, now, log } = options;
-  const addresses = 'addresses' in upstream ? upstream.addresses : [];
+  let known: ClusterCache | undefined;
+  const addresses = () => ('addresses' in upstream ? upstreamAddresses(upstream, known) : []);
   const own = 'addresses' in upstream ? memberTransport(member, addresses) : undefined;
   const transport = 'transport' in upstream ? upstream.transport : own;
   if (transport === undefined) throw new Error('an upstream has addresses or a transport');
@@ -61,6 +69,7 @@ export async function startMembership(options: MembershipOptions): Promise<Membe
     now,
     log,
   });
+  known = cluster;
   const renewal = keepRenewed({ member, client, cluster, principals: options.principals, version, now, log });
   const stop = onNewCertificate(member, () => {
     own?.renew();
@@ -88,8 +97,27 @@ export async function startMembership(options: MembershipOptions): Promise<Membe
   };
 }
 
+/** Configured first; then, of those the cluster knows of, the same kind: one of them may be all that is left. */
+export function upstreamAddresses(
+  { kind, addresses }: AddressUpstream,
+  cluster: Pick<ClusterCache, 'authServers' | 'proxies'> | undefined,
+): Address[] {
+  const told =
+    kind === 'auth'
+      ? (cluster?.authServers ?? []).map(({ spec }) => parseAddress(spec.addr, authPort))
+      : (cluster?.proxies ?? []).map(({ spec }) => parseAddress(spec.web_addr, webPort));
+  const all = [...addresses, ...told.filter((address) => address !== undefined)];
+  return [...new Map(all.map((address) => [formatAddress(address), address])).values()];
+}
+
+const authPort = 3025;
+const webPort = 3080;
+
 /** Calls as this host, with the certificate and the trust of the moment. */
-export function memberTransport(member: HostMember, addresses: readonly Address[]): MemberTransport {
+export function memberTransport(
+  member: HostMember,
+  addresses: readonly Address[] | (() => readonly Address[]),
+): MemberTransport {
   return tlsTransport({ addresses, identity: () => member.tls, trust: () => member.trust });
 }
 

@@ -32,7 +32,7 @@ async function live(
   const membership = await startMembership({
     dataDir: host.dataDir,
     member: host.member,
-    upstream: { addresses: [stub.address] },
+    upstream: { kind: 'auth', addresses: [stub.address] },
     kinds: ['cert_authority', 'proxy'],
     principals: () => names,
     version: '1.2.3',

@@ -9,6 +9,7 @@ export type ResourceChange =
   | { readonly type: 'delete'; readonly kind: ResourceDocumentKind; readonly name: string }
   | { readonly type: 'synced' };
 
+const beating: ReadonlySet<ResourceDocumentKind> = new Set(['node', 'proxy', 'auth_server']);
 const maxResources = 200_000;
 
 export class ResourceSet {
@@ -72,9 +73,9 @@ export class ResourceSet {
   }
 }
 
-/** A node's and a proxy's heartbeats change these two and nothing else. A lock's end is part of what it says. */
+/** Heartbeats change these two and nothing else. A lock's end is part of what it says. */
 function contentOf(resource: ResourceDocument): string {
   const { revision: _, expires, ...metadata } = resource.metadata;
-  const beats = resource.kind === 'node' || resource.kind === 'proxy';
+  const beats = beating.has(resource.kind);
   return JSON.stringify({ ...resource, metadata: beats ? metadata : { ...metadata, expires } });
 }

@@ -194,14 +194,53 @@ test('a kept connection that the server has closed costs no error', async (t) =>
   assert.ok(stub.calls.length >= 20);
 });
 
-test('a POST whose connection breaks is not sent twice: it may have been carried out', async (t) => {
+test('a call whose connection breaks is sent again by the same name, and says so', async (t) => {
   const stub = await AuthStub.start(t);
   const { client, transport } = anonymous(stub);
   t.after(() => transport.close());
+  let breaks = 2;
+  stub.handlers.set('POST /v1/join/challenge', (_, response) => {
+    if (breaks-- <= 0) return { nonce: 'aGk=' };
+    response.socket?.destroy();
+    return undefined;
+  });
+  assert.equal((await client.joinChallenge()).nonce, 'aGk=');
+  const headers = stub.calls.map(({ request }) => request.headers);
+  assert.equal(new Set(headers.map((each) => each['x-sallyport-once'])).size, 1);
+  assert.deepEqual(
+    headers.map((each) => each['x-sallyport-attempt']),
+    [undefined, '2', '3'],
+  );
   await client.joinChallenge();
+  assert.notEqual(stub.calls.at(-1)?.request.headers['x-sallyport-once'], headers[0]?.['x-sallyport-once']);
+});
+
+test('a connection that breaks again and again is an error in the end', async (t) => {
+  const stub = await AuthStub.start(t);
+  const { client, transport } = anonymous(stub);
+  t.after(() => transport.close());
   stub.handlers.set('POST /v1/join/challenge', (_, response) => void response.socket?.destroy());
   await assert.rejects(client.joinChallenge(), { kind: 'unavailable' });
-  assert.equal(stub.count('POST /v1/join/challenge'), 2);
+  assert.equal(stub.count('POST /v1/join/challenge'), 5);
+});
+
+test('calls go on at another server, also at one that was heard of later; who answered is asked again', async (t) => {
+  const [a, b] = [await AuthStub.start(t), await AuthStub.start(t)];
+  b.handlers.set('POST /v1/join/challenge', () => ({ nonce: 'Yg==' }));
+  const trust = {
+    ...a.authorities.trust(),
+    tls_host_cas: [a, b].flatMap((s) => s.authorities.trust().tls_host_cas),
+  };
+  let addresses = [a.address];
+  const transport = tlsTransport({ addresses: () => addresses, trust: () => trust });
+  t.after(() => transport.close());
+  const client = createClient(authRoutes, transport);
+  await client.joinChallenge();
+  addresses = [a.address, b.address];
+  await a.stop();
+  assert.equal((await client.joinChallenge()).nonce, 'Yg==');
+  assert.equal((await client.joinChallenge()).nonce, 'Yg==');
+  assert.equal(b.calls.length, 2);
 });
 
 test('an answer without an end is given up', async (t) => {

@@ -1,10 +1,14 @@
 // How the typed client's requests travel: HTTP/1.1 over mutual TLS 1.3 to an auth server (or to a proxy, which passes
 // the bytes on by ALPN), or over the auth host's local socket. Connections are kept and used again.
+
+import { randomUUID } from 'node:crypto';
 import type { AgentOptions, ClientRequest, Agent as HttpAgent, IncomingMessage } from 'node:http';
 import { createRequire } from 'node:module';
 import { connect as connectSocket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { HttpAnswer, HttpRequest, Transport } from '@sallyport/contracts/api/client.ts';
+import { attemptHeader, onceHeader } from '@sallyport/contracts/api/once.ts';
 import type { HostRole } from '@sallyport/contracts/api/route.ts';
 import { alpnProtocols } from '@sallyport/contracts/api/tunnel.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
@@ -12,7 +16,7 @@ import { clientTlsOptions, type TlsTrust } from '../ca/tls-options.ts';
 import { formatAddress } from '../config/address.ts';
 import type { Address } from '../config/config.ts';
 import { readLines } from './answer-lines.ts';
-import { dialError, dialTls, severalFailed } from './dial.ts';
+import { connectTimeoutOf, dialError, dialTls, severalFailed } from './dial.ts';
 
 // Not imported: to name its exports Node would evaluate them all, undici among them, which takes a command line
 // client longer (60 ms of CPU) than its whole question.
@@ -28,6 +32,8 @@ const maxAnswerBytes = 64 * 2 ** 20;
 const headTimeoutMs = 30_000;
 /** Streams say `alive` every 15 s. */
 const silenceMs = 50_000;
+/** Of a call whose connection broke. */
+const maxAttempts = 5;
 
 export interface MemberTransport extends Transport {
   /** Connections without a call on them are closed: the next call shows a renewed certificate, or meets new trust. */
@@ -43,8 +49,11 @@ export interface TlsKeyPair {
 }
 
 export interface TlsTransportOptions {
-  /** Auth servers, or the web port of proxies. Tried in turn; who answered is asked again first. */
-  readonly addresses: readonly Address[];
+  /**
+   * Auth servers, or the web port of proxies. Tried in turn; who answered is asked again first. A function is asked for
+   * each new connection: what is known of the cluster changes.
+   */
+  readonly addresses: readonly Address[] | (() => readonly Address[]);
   /** Both are asked for each new connection. Without an identity: an anonymous caller. */
   readonly identity?: () => TlsKeyPair | undefined;
   readonly trust: () => TlsTrust;
@@ -55,8 +64,10 @@ export interface TlsTransportOptions {
 }
 
 export function tlsTransport(options: TlsTransportOptions): MemberTransport {
-  const { addresses, identity, trust, expect = ['auth'] } = options;
-  let preferred = 0;
+  const { identity, trust, expect = ['auth'] } = options;
+  const addressesNow = () =>
+    typeof options.addresses === 'function' ? options.addresses() : options.addresses;
+  let preferred = '';
   const dial = async (): Promise<Duplex> => {
     const pair = identity?.();
     const tls = clientTlsOptions({
@@ -66,13 +77,14 @@ export function tlsTransport(options: TlsTransportOptions): MemberTransport {
       alpn: [alpnProtocols.auth],
     });
     const failures: AppError[] = [];
-    for (const offset of addresses.keys()) {
-      const index = (preferred + offset) % addresses.length;
-      const address = addresses[index];
-      if (address === undefined) break;
+    const addresses = addressesNow();
+    const first = addresses.findIndex((address) => formatAddress(address) === preferred);
+    const begin = Math.max(0, first);
+    const { connectTimeoutMs: timeoutMs = connectTimeoutOf(addresses) } = options;
+    for (const address of [...addresses.slice(begin), ...addresses.slice(0, begin)]) {
       try {
-        const socket = await dialTls(address, tls, timeoutOf(options));
-        preferred = index;
+        const socket = await dialTls(address, tls, { timeoutMs });
+        preferred = formatAddress(address);
         return socket;
       } catch (error) {
         failures.push(AppError.from(error));
@@ -82,7 +94,7 @@ export function tlsTransport(options: TlsTransportOptions): MemberTransport {
   };
   return httpTransport({
     dial,
-    target: addresses.map(formatAddress).join(', '),
+    target: () => addressesNow().map(formatAddress).join(', '),
     silenceMs: options.silenceMs,
   });
 }
@@ -90,7 +102,7 @@ export function tlsTransport(options: TlsTransportOptions): MemberTransport {
 /** The administrator's way in, on the auth host. */
 export function socketTransport(path: string): MemberTransport {
   return httpTransport({
-    target: path,
+    target: () => path,
     silenceMs: undefined,
     dial: () => {
       const { promise, resolve, reject } = Promise.withResolvers<Duplex>();
@@ -102,14 +114,10 @@ export function socketTransport(path: string): MemberTransport {
   });
 }
 
-function timeoutOf({ connectTimeoutMs }: TlsTransportOptions): { timeoutMs?: number } {
-  return connectTimeoutMs === undefined ? {} : { timeoutMs: connectTimeoutMs };
-}
-
 interface Link {
   readonly dial: () => Promise<Duplex>;
   /** For messages. */
-  readonly target: string;
+  readonly target: () => string;
   readonly silenceMs: number | undefined;
 }
 
@@ -148,13 +156,20 @@ function httpTransport(link: Link): MemberTransport {
   });
   let closed = false;
   const transport = async (request: HttpRequest): Promise<HttpAnswer> => {
-    if (closed) throw new AppError('unavailable', 'membership.closed', 'This connection was closed.');
-    try {
-      return await new Exchange(agent, request, link).answer;
-    } catch (error) {
-      if (!(error instanceof StaleConnection)) throw error;
-      // A kept connection that the server closed in the same instant: it never saw the request.
-      return await new Exchange(agent, request, link).answer;
+    const named = request.method === 'GET' ? {} : { [onceHeader]: randomUUID() };
+    for (let attempt = 1; ; attempt++) {
+      if (closed) throw new AppError('unavailable', 'membership.closed', 'This connection was closed.');
+      const again = attempt === 1 ? {} : { [attemptHeader]: String(attempt) };
+      const headers = { ...request.headers, ...named, ...again };
+      try {
+        return await new Exchange(agent, { ...request, headers }, link).answer;
+      } catch (error) {
+        if (!(error instanceof BrokenConnection)) throw error;
+        if (attempt >= maxAttempts || request.signal?.aborted === true) throw error.reason;
+      }
+      // The first one at once: most often a kept connection that the server closed in the same instant. Then a server
+      // that went down: the next connection finds another, or the same one started anew.
+      if (attempt > 1) await delay(attempt * 100);
     }
   };
   return Object.assign(transport, {
@@ -166,7 +181,18 @@ function httpTransport(link: Link): MemberTransport {
   });
 }
 
-class StaleConnection extends Error {}
+/**
+ * The connection ended before an answer began. Whether the call was carried out nobody knows; it is sent again, by the
+ * same name, and carried out once (contracts/api/once.ts). What has no such name changes nothing, or the same again.
+ */
+class BrokenConnection extends Error {
+  readonly reason: AppError;
+
+  constructor(reason: AppError) {
+    super(reason.message);
+    this.reason = reason;
+  }
+}
 
 /** One request and its answer. */
 class Exchange {
@@ -176,7 +202,7 @@ class Exchange {
   readonly #sent: ClientRequest;
   readonly #reject: (error: unknown) => void;
   #response: IncomingMessage | undefined;
-  readonly #onAbort = () => this.#sent.destroy(gaveUp(this.#link.target, this.#request.signal?.reason));
+  readonly #onAbort = () => this.#sent.destroy(gaveUp(this.#link.target(), this.#request.signal?.reason));
 
   constructor(agent: HttpAgent, request: HttpRequest, link: Link) {
     const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer>();
@@ -239,15 +265,13 @@ class Exchange {
       this.#response.destroy(error);
       return;
     }
-    const { method } = this.#request;
     const reset = 'code' in error && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
-    // A POST may have been carried out; sending it again is its caller's decision.
-    if (reset && this.#sent.reusedSocket && method !== 'POST') this.#reject(new StaleConnection());
-    else this.#reject(this.#broken(error));
+    const reason = this.#broken(error);
+    this.#reject(reset ? new BrokenConnection(reason) : reason);
   }
 
   #broken(error: unknown): AppError {
-    return error instanceof AppError ? error : dialError(this.#link.target, error);
+    return error instanceof AppError ? error : dialError(this.#link.target(), error);
   }
 }
 

@@ -19,6 +19,8 @@ export interface CallContext {
   readonly caller: Caller;
   /** Also in the answer's X-Request-Id and in every log line about this call. */
   readonly requestId: string;
+  /** The client's name for this call, if it gave one, and whether it was sent before: see repeats.ts. */
+  readonly once?: { readonly id: string; readonly repeated: boolean } | undefined;
   /** Of the connection; a proxy names the person's own address in the body. Empty for local calls. */
   readonly remoteAddress: string;
   /** Aborts when the caller hangs up: streams end. */

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, OutgoingHttpHeaders, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { asAppError, errorAnswer, noRoute } from '@sallyport/contracts/api/error-answer.ts';
+import { attemptHeader, onceHeader } from '@sallyport/contracts/api/once.ts';
 import type { RawParts } from '@sallyport/contracts/api/request-parts.ts';
 import { versionHeader, versionRefusal } from '@sallyport/contracts/api/versions.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
@@ -111,7 +112,8 @@ export class HttpApi {
       // Unfinished: the caller hung up.
       if (!reply.raw.writableFinished) abort.abort();
     });
-    const context = { caller, requestId: request.id, remoteAddress, signal: abort.signal };
+    const once = onceOf(request);
+    const context = { caller, requestId: request.id, once, remoteAddress, signal: abort.signal };
     this.#calls.set(request, { context, abort });
     this.#refuseVersion(request, endpoint);
     await admit(endpoint, context, this.#options.rules).catch((thrown: unknown) => {
@@ -265,6 +267,12 @@ function endpointOf(request: FastifyRequest): Endpoint | undefined {
 /** A caller may bring the id under which its own log knows the call. */
 function requestId(given: string | string[] | undefined): string {
   return typeof given === 'string' && /^[\w.:-]{8,64}$/.test(given) ? given : randomUUID();
+}
+
+function onceOf({ headers }: FastifyRequest): CallContext['once'] {
+  const id = headers[onceHeader];
+  if (typeof id !== 'string' || !/^[\w-]{16,64}$/.test(id)) return undefined;
+  return { id, repeated: headers[attemptHeader] !== undefined };
 }
 
 /** The person behind sudo, as `tctl` says it; believed because only root can reach the socket. */

@@ -4,6 +4,7 @@ import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import type { Parts } from '../parts.ts';
+import { answerWillBe } from '../repeats.ts';
 import type { Write } from '../store/store.ts';
 import { Attempts } from './attempts.ts';
 import { credentialPrefix, type Device, parseCredential, putCredential } from './device.ts';
@@ -144,6 +145,7 @@ export class Invites {
       ),
     ];
     const replaced = parseCredential(before).devices;
+    answerWillBe({ user });
     await journal.commit(writes, changes(user, device, replaced)).catch((error: unknown) => {
       throw AppError.from(error).kind === 'conflict' ? gone() : error;
     });

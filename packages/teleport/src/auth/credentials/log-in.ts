@@ -6,6 +6,7 @@ import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import type { Account } from '../directory.ts';
 import { lockOn, lockReason } from '../lock.ts';
 import type { Parts } from '../parts.ts';
+import { answerWillBe } from '../repeats.ts';
 import type { Write } from '../store/store.ts';
 import { makeUserCertificates } from '../user-certificates.ts';
 import { Attempts } from './attempts.ts';
@@ -142,7 +143,7 @@ export class LogIn {
     const { tls_certificate } = certificates;
     if (tls_certificate === undefined)
       throw new AppError('internal', 'auth.no_tls', 'A certificate is missing.');
-    const issued = { ...certificates, tls_certificate };
+    const issued = answerWillBe({ ...certificates, tls_certificate });
     const { completes } = request;
     const delivery = completes === undefined ? [] : this.#browserLogIns.completion(completes, issued);
     try {

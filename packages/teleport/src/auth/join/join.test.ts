@@ -10,6 +10,7 @@ import {
   call,
   joinBody,
   joinHost,
+  joinSignature,
   newHost,
   openCluster,
   type TestHost,
@@ -117,11 +118,31 @@ test('without the private key the host key is only a claim', async (t) => {
   await refuses(cluster, await joinBody(cluster, thief, 'static-secret'), 'join.no_possession', /host key/);
 });
 
+test('the signature covers the whole request; who signs the challenge only is told to be upgraded', async (t) => {
+  const cluster = await openCluster(t);
+  const body = await joinBody(cluster, newHost(), 'static-secret');
+  const changes = {
+    nodename: 'other',
+    roles: ['proxy' as const],
+    tls_public_key: newHost().local.tlsPublicKey,
+  };
+  for (const [name, value] of Object.entries({ ...changes, principals: ['x'], token: 'another-token' })) {
+    await refuses(cluster, { ...body, [name]: value }, 'join.no_possession', /host key/);
+  }
+  const old = { ...body, signature_version: 1 };
+  await assert.rejects(join(cluster, old), { code: 'join.old_signature', hint: /upgrade it/ });
+  assert.equal(cluster.codes().at(-1), 'TJ002E');
+  await join(cluster, body);
+});
+
 test('keys that are none are the caller’s mistake, not ours', async (t) => {
   const cluster = await openCluster(t);
   for (const bad of ['', 'x', '-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n']) {
-    const body = await joinBody(cluster, newHost(), 'static-secret');
-    await assert.rejects(join(cluster, { ...body, tls_public_key: bad }), { kind: 'bad_input' });
+    const host = newHost();
+    const body = await joinBody(cluster, host, 'static-secret');
+    const changed = { ...body, tls_public_key: bad };
+    const signed = { ...changed, signature: await joinSignature(host, changed) };
+    await assert.rejects(join(cluster, signed), { kind: 'bad_input' });
     assert.equal(cluster.codes().at(-1), 'TJ002E');
     await assert.rejects(join(cluster, { ...body, ssh_public_key: bad }), { code: 'join.no_possession' });
   }

@@ -1,6 +1,7 @@
 // Joining: a host proves that it holds its key and a token, and gets certificates. Every refusal is told with its
 // reason, to the host and to the audit log.
 import type { HostCertificates, Trust } from '@sallyport/contracts/api/auth-routes.ts';
+import { joinProofText, joinProofVersion } from '@sallyport/contracts/api/join-proof.ts';
 import type { HostRole } from '@sallyport/contracts/api/route.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { EventDraft } from '@sallyport/contracts/events/event.ts';
@@ -8,6 +9,7 @@ import { verifySignature } from '../../ca/signature.ts';
 import type { LocalHost } from '../auth-service.ts';
 import { lockOn, lockReason } from '../lock.ts';
 import type { Parts } from '../parts.ts';
+import { answerWillBe } from '../repeats.ts';
 import type { Write } from '../store/store.ts';
 import { type HostRecord, makeHostCertificates, putHost, readHost } from './hosts.ts';
 import { maskToken, type Tokens } from './tokens.ts';
@@ -17,6 +19,7 @@ export interface JoinRequest {
   /** Base64, as all keys and blobs here. */
   readonly nonce: string;
   readonly signature: string;
+  readonly signature_version?: number | undefined;
   readonly host_uuid: string;
   readonly nodename: string;
   readonly roles: readonly HostRole[];
@@ -92,9 +95,10 @@ export class Joining {
       ...admission.writes,
       putHost(record, before === undefined ? 'nothing' : { revision: before.item.revision }),
     ];
-    await this.#commit(writes, [joinedEvent(record, admission.masked), event]);
     const joined: Joined = { ...certificates, trust: this.#parts.authorities.trust() };
     if (admission.labels !== undefined) joined.labels = { ...admission.labels };
+    answerWillBe(joined);
+    await this.#commit(writes, [joinedEvent(record, admission.masked), event]);
     return joined;
   }
 
@@ -106,7 +110,18 @@ export class Joining {
     if (state === 'foreign')
       throw new AppError('denied', 'join.foreign_nonce', 'The challenge is none of this cluster.');
     const key = Buffer.from(request.ssh_public_key, 'base64');
-    if (!verifySignature(key, Buffer.from(request.signature, 'base64'), nonce)) {
+    if (request.signature_version !== joinProofVersion) {
+      throw new AppError(
+        'unsupported',
+        'join.old_signature',
+        'The host signs only the challenge, not its request.',
+        {
+          hint: 'Its Sallyport is older than the cluster: upgrade it, and join again.',
+        },
+      );
+    }
+    const signed = Buffer.from(joinProofText({ ...request }));
+    if (!verifySignature(key, Buffer.from(request.signature, 'base64'), signed)) {
       throw new AppError('denied', 'join.no_possession', 'The signature is not one by the host key.');
     }
   }

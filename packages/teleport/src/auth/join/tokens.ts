@@ -7,6 +7,7 @@ import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import type { Caller } from '../api/handler.ts';
 import { listDocuments, putDocument, readDocumentOf } from '../documents.ts';
 import { actorOf, type Parts } from '../parts.ts';
+import { answerWillBe } from '../repeats.ts';
 import type { Write } from '../store/store.ts';
 
 export interface NewToken {
@@ -50,6 +51,7 @@ export class Tokens {
         ...(request.uses === undefined ? {} : { uses_left: request.uses }),
       },
     };
+    answerWillBe({ token: name, expires, ca_pins: this.#parts.authorities.pins() });
     await this.put(document, 'nothing', caller).catch((error: unknown) => {
       if (AppError.from(error).code !== 'store.conflict') throw error;
       throw new AppError('conflict', 'auth.already_exists', 'There is such a token already.', {
@@ -107,7 +109,7 @@ export class Tokens {
         hint: 'Write the whole token: `tctl tokens ls --with-secrets` shows them.',
       });
     if (hit.spec.static === true) throw fromConfiguration();
-    await this.#parts.store.commit([{ type: 'delete', key: `token/${hit.metadata.name}` }]);
+    await this.#parts.journal.commit([{ type: 'delete', key: `token/${hit.metadata.name}` }], []);
     return hit.metadata.name;
   }
 

@@ -47,8 +47,8 @@ type Closers = (() => unknown)[];
 
 /** A node decides by roles and locks; a proxy finds nodes, too. */
 const watchedKinds: Readonly<Record<'node' | 'proxy', readonly ResourceDocumentKind[]>> = {
-  node: ['role', 'lock', 'proxy', 'cert_authority', 'cluster_settings'],
-  proxy: ['role', 'lock', 'node', 'proxy', 'cert_authority', 'cluster_settings'],
+  node: ['role', 'lock', 'proxy', 'auth_server', 'cert_authority', 'cluster_settings'],
+  proxy: ['role', 'lock', 'node', 'proxy', 'auth_server', 'cert_authority', 'cluster_settings'],
 };
 
 export async function openCluster(options: ClusterSideOptions): Promise<ClusterSide> {
@@ -95,8 +95,7 @@ async function ofMember(options: ClusterSideOptions, keys: HostKeys, closers: Cl
   closers.push(() => outbox.close());
   const member = await join_(options, keys);
   const clusterName = member.trust.cluster_name;
-  const { addresses } = config.upstream;
-  const membership = await enter(options, member, { addresses }, closers);
+  const membership = await enter(options, member, config.upstream, closers);
   closers.push(sendEvents(outbox, membership.client, log));
   options.metrics.outbox(outbox);
   log.info({ cluster: clusterName, host: options.hostUuid }, 'member of the cluster');

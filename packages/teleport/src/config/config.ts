@@ -55,6 +55,13 @@ export interface AuthServiceConfig {
     readonly type: 'local' | 'oidc' | 'saml' | 'github';
     readonly secondFactor: 'off' | 'otp' | 'webauthn' | 'on' | 'optional';
     readonly webauthnRpId: string | undefined;
+    /** The identity provider `tsh login` uses when it is told none. */
+    readonly connectorName: string | undefined;
+    /** False: only by an identity provider. */
+    readonly localAuth: boolean;
+    /** A passkey alone is enough. */
+    readonly passwordless: boolean;
+    readonly requireSessionMfa: boolean;
   };
   /** `undefined`: sessions may idle for ever. */
   readonly clientIdleTimeoutMs: number | undefined;
@@ -109,6 +116,17 @@ export interface ProxyServiceConfig {
   readonly publicAddrs: readonly string[];
   readonly httpsKeypairs: readonly { readonly keyFile: string; readonly certFile: string }[];
   readonly acme: { readonly enabled: boolean; readonly email: string | undefined };
+  readonly packages: PackagesConfig;
+}
+
+/** What /scripts/install.sh installs hosts from. */
+export interface PackagesConfig {
+  /** A folder a version, as `make package` leaves them. */
+  readonly dir: string;
+  /** URL of the same elsewhere; `undefined`: this proxy serves `dir`. */
+  readonly mirror: string | undefined;
+  /** PEM file of the release key; `undefined`: that of the package this program was installed from. */
+  readonly keyFile: string | undefined;
 }
 
 /** Something accepted that the operator should know about. Never silent: the daemon logs each at start. */

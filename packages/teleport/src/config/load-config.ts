@@ -149,6 +149,10 @@ function toConfig(raw: Raw): Config {
         type: auth.authentication.type,
         secondFactor: auth.authentication.second_factor,
         webauthnRpId: auth.authentication.webauthn.rp_id,
+        connectorName: auth.authentication.connector_name,
+        localAuth: auth.authentication.local_auth,
+        passwordless: auth.authentication.passwordless,
+        requireSessionMfa: auth.authentication.require_session_mfa,
       },
       clientIdleTimeoutMs: auth.client_idle_timeout,
       disconnectExpiredCert: auth.disconnect_expired_cert,
@@ -165,6 +169,11 @@ function toConfig(raw: Raw): Config {
         certFile: pair.cert_file ?? '',
       })),
       acme: proxy.acme,
+      packages: {
+        dir: proxy.packages.dir ?? `${teleport.data_dir}/packages`,
+        mirror: proxy.packages.mirror,
+        keyFile: proxy.packages.key_file,
+      },
     },
   };
 }

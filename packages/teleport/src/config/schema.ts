@@ -159,6 +159,15 @@ function showAddress(value: unknown): string {
   return formatAddress(value as Address);
 }
 
+/** Of HTTP or HTTPS, without what has no place in the address of files. */
+export function url<T extends Optional<string>>(options: FieldOptions<T>): Field<T | string> {
+  return scalar<T | string>('a URL', options, String, (value, where) =>
+    /^https?:\/\/[A-Za-z0-9._~:/%[\]-]+$/.test(value) && URL.canParse(value)
+      ? { value }
+      : { problem: `${where} must be a URL such as https://mirror.example.com/sallyport, not "${value}"` },
+  );
+}
+
 /** Absolute, because the daemon's working directory is nobody's business. */
 export function path<T extends Optional<string>>(options: FieldOptions<T>): Field<T | string> {
   return scalar<T | string>('an absolute path', options, String, (value, where) => {

@@ -14,6 +14,7 @@ import {
   section,
   text,
   textMap,
+  url,
 } from './schema.ts';
 
 const none = undefined;
@@ -151,8 +152,24 @@ const authentication = section(
   {
     type: oneOf(['local', 'oidc', 'saml', 'github'], {
       default: 'local',
-      doc: 'Who says who a user is.',
-      notYet: (type) => type !== 'local',
+      doc: 'Who says who a user is, where `tsh login` is told nothing else.',
+      notYet: (type) => type === 'saml',
+    }),
+    connector_name: text({
+      default: none,
+      doc: 'The connector `tsh login` uses when it is told none; without it, the first of that type.',
+    }),
+    local_auth: bool({
+      default: true,
+      doc: 'Take names and passwords too. `false`: people come by an identity provider only.',
+    }),
+    passwordless: bool({
+      default: true,
+      doc: 'Take a passkey alone, which knows its owner by PIN or fingerprint. Needs `webauthn.rp_id`.',
+    }),
+    require_session_mfa: bool({
+      default: false,
+      doc: 'Ask for the second factor at each session, on every node, as the role option of that name does.',
     }),
     second_factor: oneOf(['off', 'otp', 'webauthn', 'on', 'optional'], {
       default: 'otp',
@@ -302,6 +319,25 @@ const proxyService = section(
         email: text({ default: none, doc: 'Contact for the CA.' }),
       },
       { doc: 'Certificates by ACME.', notYet: always },
+    ),
+    packages: section(
+      {
+        dir: path({
+          default: none,
+          shown: '`data_dir`/packages',
+          doc: 'Packages this proxy serves below `/packages/`: a folder a version, as `make package` leaves them.',
+        }),
+        mirror: url({
+          default: none,
+          doc: 'Where the same folders are instead; `install.sh` then takes packages from there.',
+        }),
+        key_file: path({
+          default: none,
+          shown: 'the key of the installed package',
+          doc: 'Public key (PEM, Ed25519) whose signature `install.sh` asks of packages.',
+        }),
+      },
+      { doc: 'What `https://PROXY/scripts/install.sh` installs hosts from.' },
     ),
   },
   { doc: 'The door of the cluster: web, SSH gateway, reverse tunnels.' },

@@ -16,6 +16,7 @@ import { startTlsMux, type TlsMux } from './tls-mux.ts';
 import { agentLock, startTunnelServer } from './tunnel-server.ts';
 import { browserLogInRoutes } from './web/browser-log-in-routes.ts';
 import { ClusterSettings } from './web/cluster-settings.ts';
+import { installRoutes } from './web/install-routes.ts';
 import { setupRoutes } from './web/setup-routes.ts';
 import { ssoRoutes } from './web/sso-routes.ts';
 import { upgradeChannels } from './web/upgrade-channels.ts';
@@ -184,6 +185,13 @@ class Parts implements RunningProxy {
       routes: [
         webApi({ api, settings, version }),
         upgradeChannels(version),
+        installRoutes({
+          config: config.proxy,
+          settings,
+          trust: () => this.#options.cluster.trust,
+          version,
+          log,
+        }),
         setupRoutes({ api, settings }),
         browserLogInRoutes({ api, settings }),
         ssoRoutes({ api, settings }),

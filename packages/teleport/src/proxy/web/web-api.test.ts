@@ -76,6 +76,7 @@ async function start(limits: { requestsPerMinute?: number; attemptsPerMinute?: n
       publicAddrs: ['proxy.example.com:443'],
       httpsKeypairs: [],
       acme: { enabled: false, email: undefined },
+      packages: { dir: '/nonexistent', mirror: undefined, keyFile: undefined },
     },
     addresses: () => ({
       web: { host: '0.0.0.0', port: 3080 },

@@ -15,8 +15,8 @@ import { searchEventsHandler } from '../auth/api/search-events.ts';
 import { auditSink } from '../auth/audit-sink.ts';
 import type { AuthService, AuthSettings } from '../auth/auth-service.ts';
 import { createAuthService } from '../auth/create-auth-service.ts';
+import { type OpenedStore, openStore } from '../auth/store/open-store.ts';
 import { SealedStore, SealingKey } from '../auth/store/sealed-store.ts';
-import { SqliteStore } from '../auth/store/sqlite-store.ts';
 import type { Store } from '../auth/store/store.ts';
 import { StoredAuthorities } from '../auth/stored-authorities.ts';
 import { Authorities } from '../ca/authorities.ts';
@@ -55,17 +55,20 @@ export interface AuthCore {
 export interface AuthState {
   readonly store: Store;
   readonly authorities: Authorities;
+  /** Why the store cannot be used just now; undefined: it can. */
+  problem(): string | undefined;
   close(): Promise<void>;
 }
 
 /** `create`: make authorities where there are none, as the daemon does. */
 export async function openAuthState(config: Config, create: boolean, log: ApiLog): Promise<AuthState> {
-  const store = await openSealed(config, create, log);
+  const { store, problem } = await openSealed(config, create, log);
   try {
     const authorities = await openAuthorities(config, create, store);
     return {
       store,
       authorities,
+      problem,
       async close() {
         authorities.close();
         await store.close();
@@ -77,14 +80,18 @@ export async function openAuthState(config: Config, create: boolean, log: ApiLog
   }
 }
 
-async function openSealed(config: Config, create: boolean, log: ApiLog): Promise<Store> {
+async function openSealed(
+  config: Config,
+  create: boolean,
+  log: ApiLog,
+): Promise<Pick<OpenedStore, 'store' | 'problem'>> {
   const { type, encryptionKeyFile } = config.storage;
   const key = encryptionKeyFile === undefined ? undefined : await sealingKey(encryptionKeyFile);
   if (create) await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
-  const plain = await SqliteStore.open(config.dataDir);
+  const { store: plain, problem } = await openStore(config);
   const store = new SealedStore(plain, key);
   try {
-    if (!create) return store;
+    if (!create) return { store, problem };
     const sealed = await store.sealAll();
     if (sealed > 0) log.info({ items: sealed }, 'secrets of the store were sealed');
     if (key === undefined && type === 'postgresql') {
@@ -93,7 +100,7 @@ async function openSealed(config: Config, create: boolean, log: ApiLog): Promise
         'the keys of the cluster are in the database as they are: storage.encryption_key_file would seal them',
       );
     }
-    return store;
+    return { store, problem };
   } catch (error) {
     await store.close();
     throw error;

@@ -218,6 +218,8 @@ export const clusterSettingsDocument = z.strictObject({
     /** Where no role says anything: does a connection end with its certificate? */
     disconnect_expired_cert: z.boolean(),
     session_recording: z.enum(['node', 'node-sync', 'proxy', 'proxy-sync', 'off']),
+    /** Each session needs the second factor anew, whatever the roles say. */
+    require_session_mfa: z.boolean().optional(),
   }),
 });
 

@@ -65,6 +65,10 @@ export interface AuthSettings {
   readonly localAuth?: boolean | undefined;
   /** The identity provider `tsh login` uses when it is told none. */
   readonly connectorName?: string | undefined;
+  /** A passkey alone is enough, where security keys are taken. Default: true. */
+  readonly passwordless?: boolean | undefined;
+  /** Of everybody, at every session. Default: false, as roles say. */
+  readonly requireSessionMfa?: boolean | undefined;
   readonly staticTokens: readonly { readonly roles: readonly string[]; readonly secret: string }[];
   readonly sessionRecording: ClusterSettingsDocument['spec']['session_recording'];
   /** For every host of the cluster, where no role says anything. undefined: sessions may idle for ever. */

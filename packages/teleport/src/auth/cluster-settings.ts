@@ -17,6 +17,7 @@ export function clusterSettings(settings: AuthSettings): ClusterSettingsDocument
         : { client_idle_timeout: formatDuration(clientIdleTimeoutMs) }),
       disconnect_expired_cert: disconnectExpiredCert,
       session_recording: sessionRecording,
+      ...(settings.requireSessionMfa === true ? { require_session_mfa: true } : {}),
     },
   };
 }

@@ -243,6 +243,7 @@ function hostOf({ caller }: CallContext) {
 
 async function statusOf({ settings, version, authorities, store }: Parts) {
   const connectors = await listConnectors(store);
+  const usual = settings.connectorName ?? connectors.find(({ kind }) => kind === settings.type)?.name;
   const [major = '0'] = version.split('.');
   return {
     cluster_name: settings.clusterName,
@@ -255,7 +256,7 @@ async function statusOf({ settings, version, authorities, store }: Parts) {
       second_factor: settings.secondFactor,
       ...(settings.webauthnRpId === undefined ? {} : { webauthn_rp_id: settings.webauthnRpId }),
       ...(connectors.length === 0 ? {} : { connectors }),
-      ...(settings.connectorName === undefined ? {} : { connector_name: settings.connectorName }),
+      ...(usual === undefined ? {} : { connector_name: usual }),
       ...(settings.localAuth === false ? { local: false } : {}),
     },
     session_recording: settings.sessionRecording,

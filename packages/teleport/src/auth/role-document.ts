@@ -46,6 +46,7 @@ function toOptions(options: Options): RoleOptions {
     maxSessions: options.max_sessions,
     clientIdleTimeoutMs: toMs(options.client_idle_timeout, 'client_idle_timeout', 1000),
     disconnectExpiredCert: options.disconnect_expired_cert,
+    requireSessionMfa: options.require_session_mfa,
   };
 }
 
@@ -87,6 +88,7 @@ function optionsSpec(options: RoleOptions): Options {
     max_sessions: options.maxSessions,
     client_idle_timeout: duration(options.clientIdleTimeoutMs),
     disconnect_expired_cert: options.disconnectExpiredCert,
+    require_session_mfa: options.requireSessionMfa,
   });
 }
 

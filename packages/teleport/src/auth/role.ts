@@ -42,6 +42,8 @@ export interface RoleOptions {
   readonly clientIdleTimeoutMs?: number | undefined;
   /** A session ends with the certificate it began with. `undefined`: as the cluster says. */
   readonly disconnectExpiredCert?: boolean | undefined;
+  /** Each session needs the second factor anew. `undefined`: as the cluster says. */
+  readonly requireSessionMfa?: boolean | undefined;
 }
 
 export interface Role {

@@ -154,13 +154,14 @@ export function openAuthorities(config: Config, create: boolean, store?: Store):
 }
 
 function settingsOf({ auth, proxy, nodename }: Config): AuthSettings {
-  const { type, secondFactor, webauthnRpId } = auth.authentication;
+  const { type, secondFactor, webauthnRpId, ...authentication } = auth.authentication;
   const [publicAddr] = proxy.publicAddrs;
   return {
     clusterName: auth.clusterName,
     type,
     secondFactor,
     webauthnRpId,
+    ...authentication,
     staticTokens: auth.tokens,
     sessionRecording: auth.sessionRecording,
     clientIdleTimeoutMs: auth.clientIdleTimeoutMs,

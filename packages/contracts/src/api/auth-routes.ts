@@ -5,6 +5,7 @@ import { connectorKinds } from './connectors.ts';
 import { logInProof, trust, userCertificates } from './log-in-shapes.ts';
 import { metadata, resourceDocument, resourceKinds, resourceName } from './resources.ts';
 import { hostRoles, route } from './route.ts';
+import { maxReports, sessionReport, sessionTracker } from './session-trackers.ts';
 import { signOnRoutes } from './sign-on-routes.ts';
 
 export { logInProof, userCertificates };
@@ -125,6 +126,18 @@ export const authRoutes = {
     access: { host: ['node', 'proxy', 'auth'] },
     params: z.strictObject({ kind: z.enum(['node', 'proxy', 'auth_server']) }),
     body: resourceDocument,
+    result: z.strictObject({ expires: instant }),
+  }),
+  reportSessions: route({
+    method: 'POST',
+    path: '/v1/hosts/self/sessions',
+    summary: 'Live sessions of the calling node: these are as they are now, and those are over.',
+    access: { host: ['node'] },
+    body: z.strictObject({
+      live: z.array(sessionReport).max(maxReports),
+      over: z.array(z.uuid()).max(4 * maxReports),
+    }),
+    /** Until when what was reported is believed. */
     result: z.strictObject({ expires: instant }),
   }),
   trust: route({
@@ -285,6 +298,23 @@ export const authRoutes = {
     access: { user: true },
     params: z.strictObject({ kind, name: z.string().max(256) }),
     result: z.strictObject({ deleted: metadata.shape.name.or(z.string()) }),
+  }),
+
+  // -- live sessions -----------------------------------------------------------------------------------
+  listSessions: route({
+    method: 'GET',
+    path: '/v1/sessions',
+    summary: "Live sessions: the caller's own, those they may join, and all for whoever may list sessions.",
+    access: { user: true },
+    result: z.strictObject({ sessions: z.array(sessionTracker) }),
+  }),
+  getSession: route({
+    method: 'GET',
+    path: '/v1/sessions/:sid',
+    summary: 'One live session, for whoever sees it in the list.',
+    access: { user: true },
+    params: z.strictObject({ sid: z.uuid() }),
+    result: sessionTracker,
   }),
 
   // -- tokens, CAs, the log ----------------------------------------------------------------------------

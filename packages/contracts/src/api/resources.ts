@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { githubDocument, oidcDocument } from './connectors.ts';
 import { labels, metadata, resourceName } from './resource-parts.ts';
 import { hostRoles, ruledResources, verbs } from './route.ts';
+import { joinModes } from './session-trackers.ts';
 
 export { labels, metadata, resourceName };
 
@@ -31,6 +32,31 @@ export const rule = z.strictObject({
   verbs: z.array(z.enum([...verbs, '*'])).min(1),
 });
 
+const sharedKinds = z.array(z.enum(['ssh', '*'])).min(1);
+const sharedModes = z.array(z.enum([...joinModes, '*'])).min(1);
+const policyName = z.string().min(1).max(128);
+
+/** Whose sessions somebody with the role may join (or, in deny, may not), and as what. */
+export const joinPolicy = z.strictObject({
+  name: policyName,
+  /** Roles of the session's owner, any of which; `*` stands for any text. */
+  roles: z.array(z.string().min(1).max(128)).min(1).max(64),
+  kinds: sharedKinds,
+  modes: sharedModes,
+});
+
+/** Who must be in a session of somebody with the role. Of a role's policies one must be met, of every role. */
+export const requirePolicy = z.strictObject({
+  name: policyName,
+  /** An expression about whoever joins, e.g. `contains(user.spec.roles, "auditor")`. */
+  filter: z.string().min(1).max(1024),
+  kinds: sharedKinds,
+  modes: sharedModes,
+  count: z.int().min(1).max(16),
+  /** What becomes of the session when they leave. Default terminate. */
+  on_leave: z.enum(['terminate', 'pause']).optional(),
+});
+
 export const roleDocument = z.strictObject({
   kind: z.literal('role'),
   ...head,
@@ -41,6 +67,8 @@ export const roleDocument = z.strictObject({
           logins: z.array(loginOrTemplate).optional(),
           node_labels: labelSelector.optional(),
           rules: z.array(rule).optional(),
+          join_sessions: z.array(joinPolicy).max(64).optional(),
+          require_session_join: z.array(requirePolicy).max(64).optional(),
         })
         .optional(),
       deny: z
@@ -48,6 +76,7 @@ export const roleDocument = z.strictObject({
           logins: z.array(z.union([loginOrTemplate, z.literal('*')])).optional(),
           node_labels: labelSelector.optional(),
           rules: z.array(rule).optional(),
+          join_sessions: z.array(joinPolicy).max(64).optional(),
         })
         .optional(),
       options: z

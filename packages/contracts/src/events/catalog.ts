@@ -12,6 +12,7 @@ const rows = [
   session.sessionJoin,
   session.resize,
   session.sessionLeave,
+  session.sessionInput,
   session.sessionEnd,
   session.sessionUpload,
   session.sessionData,

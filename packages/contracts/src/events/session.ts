@@ -1,5 +1,6 @@
 // A session's life: start, people coming and going, size, end, and what became of its recording.
 import { z } from 'zod';
+import { joinModes } from '../api/session-trackers.ts';
 import { connection, instant, server, session, user } from './blocks.ts';
 import { define } from './event-kind.ts';
 import { because, count, shown, where, who } from './phrase.ts';
@@ -13,6 +14,9 @@ const size = z
 const purpose = z
   .enum(['forwarding', 'sftp'])
   .describe('what a connection forwards, or a file transfer; absent for a shell or command');
+const joinMode = z.enum(joinModes);
+const of = (owner: string | undefined) => (owner === undefined ? '' : ` of ${shown(owner)}`);
+const as = (mode: string | undefined) => (mode === undefined ? '' : ` as ${mode}`);
 export const recordingMode = z.enum(['node', 'node-sync', 'proxy', 'proxy-sync', 'off']);
 
 /** Fixed positions behind every event of a session: these two are made from its totals, after its end. */
@@ -37,8 +41,12 @@ export const sessionJoin = define(
   'session.join',
   'T2001I',
   'Somebody joined a session.',
-  block,
-  (e) => `${who(e)} joined a session${where(e)}`,
+  {
+    ...block,
+    mode: joinMode.optional(),
+    owner: z.string().optional().describe('whose session it is'),
+  },
+  (e) => `${who(e)} joined a session${of(e.owner)}${where(e)}${as(e.mode)}`,
 );
 
 export const resize = define(
@@ -53,8 +61,25 @@ export const sessionLeave = define(
   'session.leave',
   'T2003I',
   'Somebody left a session.',
-  block,
-  (e) => `${who(e)} left a session${where(e)}`,
+  {
+    ...block,
+    mode: joinMode.optional().describe('absent for the owner'),
+    owner: z.string().optional().describe('whose session it is; absent for the owner'),
+    reason: z.string().optional(),
+  },
+  (e) => `${who(e)} left a session${of(e.owner)}${where(e)}${because(e.reason)}`,
+);
+
+export const sessionInput = define(
+  'session.input',
+  'T2021I',
+  'Somebody typed into a shared session: how much, at most once a second for each, never what.',
+  {
+    ...block,
+    mode: z.enum(['owner', ...joinModes]),
+    bytes: z.int().positive(),
+  },
+  (e) => `${who(e)} typed ${count(e.bytes, 'byte')} into a session${where(e)} as ${e.mode}`,
 );
 
 const kindTotals = z.strictObject({
@@ -144,13 +169,14 @@ const outcome = { refused: 'was refused', ended: 'was ended', continued: 'went o
 export const sessionRejected = define(
   'session.rejected',
   'T1006W',
-  'A session was refused: by a limit, or by the host (PAM, nologin, an account without a shell).',
+  'A session was refused: by a limit, by the host (PAM, nologin, an account without a shell), or to a joiner.',
   {
     ...user,
     ...server,
     ...connection,
     reason: z.string().optional(),
     maximum: z.int().nonnegative().optional(),
+    sid: session.sid.optional().describe('the session somebody was not let into'),
   },
   (e) => `a session of ${who(e)}${where(e)} was rejected${because(e.reason)}`,
 );

@@ -15,15 +15,16 @@ const blocks: Readonly<Record<string, string>> = {
 /** event | codes | blocks | own fields */
 const table = `
 session.start | T2000I | M U S Srv C | size initial_command session_recording
-session.join | T2001I | M U S Srv C |
-session.leave | T2003I | M U S Srv C |
+session.join | T2001I | M U S Srv C | mode owner
+session.leave | T2003I | M U S Srv C | mode owner reason
+session.input | T2021I | M U S Srv C | mode bytes
 resize | T2002I | M U S Srv C | size
 session.end | T2004I | M U S Srv C | enhanced_recording interactive participants session_start session_stop initial_command session_recording enhanced_totals interrupted interrupted_reason
 session.upload | T2005I | M S | url
 session.data | T2006I | M U S Srv C | tx rx
 session.recording.access | T2012I | M U | sid
 session.recording_failed | T2020E | M U S Srv C | recording error consequence
-session.rejected | T1006W | M U Srv C | reason maximum
+session.rejected | T1006W | M U Srv C | reason maximum sid
 session.command | T4000I | M U S Srv B | ppid path argv return_code exe cwd interpreter argv_state flags environment
 session.command.exit | T4010I | M U S Srv B | exit_status signal duration_ms cpu_ms
 session.disk | T4001I | M U S Srv B | path flags return_code path_source inode device nlink

@@ -40,6 +40,7 @@ const partByEvent: { readonly [K in EventName]?: PartType } = {
   'session.join': 'events',
   resize: 'events',
   'session.leave': 'events',
+  'session.input': 'events',
   'session.events_lost': 'events',
   'session.attribution': 'events',
   'session.recording_failed': 'events',

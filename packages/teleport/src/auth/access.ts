@@ -1,4 +1,5 @@
 // The access decision: a pure function of roles, traits, the login asked for and the node. No I/O, no clock.
+import { joinLogin } from '@sallyport/contracts/api/session-trackers.ts';
 import {
   type LossPolicy,
   lossPolicies,
@@ -75,6 +76,21 @@ export function decideAccess(question: AccessQuestion): AccessDecision {
   const all = names(roles).join(', ');
   const what = knownLogin ? `login "${login}" on this node` : `login "${login}"`;
   return { ok: false, reason: `no role allows ${what} (roles: ${all})` };
+}
+
+/**
+ * May somebody come in who only joins sessions of others? They need no login here. Locks and denials hold all the
+ * same; which sessions they may join is decided at each.
+ */
+export function decideJoiner(question: Omit<AccessQuestion, 'login'>): AccessDecision {
+  const { roles, traits, node } = question;
+  const lock = lockOn(subjectOf({ ...question, login: joinLogin }), question.locks, question.now);
+  if (lock !== undefined) return { ok: false, reason: lockReason(lock) };
+  if (roles.length === 0) return { ok: false, reason: 'the user has no role' };
+  const denying = names(roles.filter((role) => denies(role.deny, traits, joinLogin, node)));
+  if (denying.length > 0) return { ok: false, reason: `denied by role ${denying.join(', ')}` };
+  const granting = names(roles.filter(({ allow }) => allow.joinSessions !== undefined));
+  return { ok: true, grantedBy: granting, ...sessionOptions(roles) };
 }
 
 function subjectOf({ user, roles, login, node, mfaDevice }: AccessQuestion) {

@@ -19,6 +19,7 @@ import { tellRefusal } from './refusals.ts';
 import { answerWillBe, onceOnly } from './repeats.ts';
 import { ResourceService } from './resource-service.ts';
 import { watchResources } from './resource-watch.ts';
+import { SessionTrackers } from './session-trackers.ts';
 import { listConnectors } from './sso/connectors.ts';
 import { signOnHandlers } from './sso/sign-on-handlers.ts';
 import type { Store } from './store/store.ts';
@@ -133,6 +134,7 @@ function handlersOf(parts: Parts, tokens: Tokens, joining: Joining): AuthHandler
   const presence = new Presence(parts);
   const browserLogIns = new BrowserLogIns(parts.store, parts.now);
   const logIn = new LogIn(parts, browserLogIns);
+  const sessions = new SessionTrackers(parts);
   const resources = new ResourceService(parts, { tokens, invites, presence });
   const admitted = async ({ caller }: CallContext) => {
     const verdict = await parts.directory.admits(caller);
@@ -151,6 +153,10 @@ function handlersOf(parts: Parts, tokens: Tokens, joining: Joining): AuthHandler
     async heartbeat({ params, body }, context) {
       await admitted(context);
       return presence.heartbeat(params.kind, body, hostOf(context));
+    },
+    async reportSessions({ body }, context) {
+      await admitted(context);
+      return sessions.report(body.live, body.over, hostOf(context));
     },
     async *watch({ query }, context) {
       await admitted(context);
@@ -221,6 +227,14 @@ function handlersOf(parts: Parts, tokens: Tokens, joining: Joining): AuthHandler
       await admitted(context);
       answerWillBe({ deleted: params.name });
       return { deleted: await resources.delete(params.kind, params.name, context.caller) };
+    },
+    async listSessions(_, context) {
+      await admitted(context);
+      return { sessions: await sessions.list(context.caller) };
+    },
+    async getSession({ params }, context) {
+      await admitted(context);
+      return sessions.get(params.sid, context.caller);
     },
     async createToken({ body }, context) {
       await admitted(context);

@@ -3,10 +3,13 @@ import type { RoleDocument } from '@sallyport/contracts/api/resources.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { formatDuration, parseDuration } from '../config/duration.ts';
 import type { Role, RoleConditions, RoleOptions } from './role.ts';
+import { parseFilter } from './sharing/filter.ts';
+import type { RequirePolicy } from './sharing/policies.ts';
 
 type Spec = NonNullable<RoleDocument['spec']>;
 type Conditions = NonNullable<Spec['allow'] | Spec['deny']>;
 type Options = NonNullable<Spec['options']>;
+type Requirements = NonNullable<NonNullable<Spec['allow']>['require_session_join']>;
 
 const shortestTtlMs = 60_000;
 
@@ -29,7 +32,34 @@ function toConditions(raw: Conditions = {}): RoleConditions {
     logins: raw.logins ?? [],
     nodeLabels: Object.fromEntries(selector) as RoleConditions['nodeLabels'],
     ...(raw.rules === undefined ? {} : { rules: raw.rules }),
+    ...(raw.join_sessions === undefined ? {} : { joinSessions: raw.join_sessions }),
+    ...('require_session_join' in raw && raw.require_session_join !== undefined
+      ? { requireSessionJoin: toRequirements(raw.require_session_join) }
+      : {}),
   };
+}
+
+/** A filter that cannot be read is told when the role is written, not when somebody waits for it. */
+function toRequirements(policies: Requirements): RequirePolicy[] {
+  return policies.map(({ on_leave, ...policy }, index) => {
+    try {
+      parseFilter(policy.filter);
+    } catch (thrown) {
+      const { message, hint } = AppError.from(thrown);
+      const where = `spec.allow.require_session_join[${index}].filter`;
+      throw new AppError('bad_input', 'auth.bad_resource', `${where}: ${message}`, { hint, cause: thrown });
+    }
+    return { ...policy, onLeave: on_leave ?? 'terminate' };
+  });
+}
+
+function requirementsSpec(policies: readonly RequirePolicy[]): Requirements {
+  return policies.map(({ onLeave, kinds, modes, ...policy }) => ({
+    ...policy,
+    kinds: [...kinds],
+    modes: [...modes],
+    on_leave: onLeave,
+  }));
 }
 
 function toOptions(options: Options): RoleOptions {
@@ -92,12 +122,20 @@ function optionsSpec(options: RoleOptions): Options {
   });
 }
 
-function conditionsSpec({ logins, nodeLabels, rules }: RoleConditions): Spec['allow'] | undefined {
+function conditionsSpec(conditions: RoleConditions): Spec['allow'] | undefined {
+  const { logins, nodeLabels, rules, joinSessions, requireSessionJoin } = conditions;
   const selector = Object.entries(nodeLabels).map(([key, values]) => [key, [...values]]);
   const spec = present({
     logins: logins.length === 0 ? undefined : [...logins],
     node_labels: selector.length === 0 ? undefined : Object.fromEntries(selector),
     rules: rules?.map((rule) => ({ resources: [...rule.resources], verbs: [...rule.verbs] })),
+    join_sessions: joinSessions?.map(({ roles, kinds, modes, ...policy }) => ({
+      ...policy,
+      roles: [...roles],
+      kinds: [...kinds],
+      modes: [...modes],
+    })),
+    require_session_join: requireSessionJoin && requirementsSpec(requireSessionJoin),
   });
   return Object.keys(spec).length === 0 ? undefined : spec;
 }

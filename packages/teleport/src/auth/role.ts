@@ -1,6 +1,7 @@
 // A role: what it allows, what it denies, and what sessions under it are like. Pure data.
 import type { RuledResource, Verb } from '@sallyport/contracts/api/route.ts';
 import type { LossPolicy, RecordedKind, RecordSession } from '../ca/identity.ts';
+import type { JoinPolicy, RequirePolicy } from './sharing/policies.ts';
 
 /** Every key must match; `*` as key (with `*`) or as value matches anything. An empty selector matches nothing. */
 export type LabelSelector = Readonly<Record<string, readonly string[]>>;
@@ -11,6 +12,10 @@ export interface RoleConditions {
   readonly nodeLabels: LabelSelector;
   /** What may be done to the cluster's resources. Absent: nothing. */
   readonly rules?: readonly Rule[] | undefined;
+  /** Whose sessions may (deny: may not) be joined. Absent: nobody's. */
+  readonly joinSessions?: readonly JoinPolicy[] | undefined;
+  /** Allow only: who must be in the role's sessions. Absent: nobody. */
+  readonly requireSessionJoin?: readonly RequirePolicy[] | undefined;
 }
 
 /** Each of these verbs on each of these resources. */

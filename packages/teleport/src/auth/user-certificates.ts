@@ -1,5 +1,6 @@
 // Certificates of users: SSH for nodes, X.509 for our own services. They say what user and roles say right now.
 import type { UserCertificates } from '@sallyport/contracts/api/auth-routes.ts';
+import { joinLogin } from '@sallyport/contracts/api/session-trackers.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import { permitExtensions } from '../ca/identity.ts';
@@ -49,7 +50,8 @@ export async function makeUserCertificates(
 ): Promise<IssuedCertificates> {
   const { user, roles } = order.account;
   const logins = allowedLogins(roles, user.traits);
-  if (logins.length === 0) throw noLogins(order.account);
+  const joins = roles.some(({ allow }) => (allow.joinSessions ?? []).length > 0);
+  if (logins.length === 0 && !joins) throw noLogins(order.account);
   const options = sessionOptions(roles);
   const { ttlMs, capped } = chooseTtl(order.ttlMs, options.maxSessionTtlMs);
   const now = parts.now();
@@ -62,7 +64,8 @@ export async function makeUserCertificates(
     type: 'user',
     publicKey: order.sshPublicKey,
     keyId: user.name,
-    principals: logins,
+    // With it one joins sessions and does nothing else; no role can give it as a login (it begins with a dash).
+    principals: [...logins, joinLogin],
     ...validity,
     extensions: {
       ...identityToExtensions({ ...user, ...options }),

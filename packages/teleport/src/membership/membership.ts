@@ -14,6 +14,7 @@ import type { HostMember } from './host-member.ts';
 import { versionHeader } from './join-cluster.ts';
 import type { MembershipLog } from './membership-log.ts';
 import { keepRenewed, type Renewal } from './renewal.ts';
+import { SessionReports, type SessionReportsOptions } from './session-reports.ts';
 import { type MemberTransport, tlsTransport } from './transport.ts';
 import type { TakeStream } from './tunnel-agent.ts';
 import { startTunnelPool, type TunnelPool } from './tunnel-pool.ts';
@@ -47,6 +48,7 @@ export interface Membership {
   /** A raw TCP connection to an upstream address that answers, for a proxy to pass TLS through. */
   dialAuth(): Promise<Duplex>;
   heartbeat(document: HeartbeatOptions['document']): Heartbeat;
+  sessionReports(live: SessionReportsOptions['live']): SessionReports;
   /** To the configured proxies and all that the cluster tells of. */
   tunnels(configured: readonly Address[], take: TakeStream): TunnelPool;
   close(): Promise<void>;
@@ -87,6 +89,7 @@ export async function startMembership(options: MembershipOptions): Promise<Membe
     cluster,
     renewal,
     dialAuth: dial,
+    sessionReports: (live) => kept(new SessionReports({ client, live, log })),
     heartbeat: (document) => kept(startHeartbeat({ client, document, now, log })),
     tunnels: (configured, take) => kept(startTunnelPool({ member, cluster, configured, take, now, log })),
     async close() {

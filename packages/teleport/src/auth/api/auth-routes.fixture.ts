@@ -3,6 +3,7 @@
 import type { AuthRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import type { NodeDocument, RoleDocument } from '@sallyport/contracts/api/resources.ts';
 import type { RequestOf, ResultOf } from '@sallyport/contracts/api/route.ts';
+import type { SessionReport, SessionTracker } from '@sallyport/contracts/api/session-trackers.ts';
 import type { Handlers } from './handler.ts';
 
 type Samples = {
@@ -38,6 +39,22 @@ const node: NodeDocument = {
   spec: { hostname: 'web-1', tunnel: true, labels: {}, version: '1.0.0' },
 };
 const keys = { ssh_public_key: blob, tls_public_key: 'PEM' };
+const report: SessionReport = {
+  sid: uuid,
+  state: 'running',
+  login: 'root',
+  owner: 'ana',
+  owner_roles: ['access'],
+  started: time,
+  participants: [{ user: 'ana', mode: 'owner', joined: time }],
+};
+const { sid: _, ...reported } = report;
+const tracker: SessionTracker = {
+  kind: 'session_tracker',
+  version: 'v1',
+  metadata: { name: uuid, expires: time },
+  spec: { ...reported, kind: 'ssh', server_id: uuid, hostname: 'web-1', join_modes: ['peer'] },
+};
 
 export const samples: Samples = {
   ping: {
@@ -163,6 +180,9 @@ export const samples: Samples = {
     answer: role,
   },
   deleteResource: { request: { params: { kind: 'token', name: 'a/b c%?#ü' } }, answer: { deleted: 'dev' } },
+  reportSessions: { request: { body: { live: [report], over: [uuid] } }, answer: { expires: time } },
+  listSessions: { request: {}, answer: { sessions: [tracker] } },
+  getSession: { request: { params: { sid: uuid } }, answer: tracker },
   createToken: {
     request: { body: { roles: ['node', 'proxy'], ttl_ms: 60_000 } },
     answer: { token: 'x', expires: time, ca_pins: [] },

@@ -34,7 +34,7 @@ test('password and code give certificates that say who, as what, and where to', 
   const got = await logIn({ password, otp: await ana.code() });
   assert.deepEqual([got.user, got.logins, got.roles], ['ana', ['root', 'ubuntu'], ['access']]);
   const ssh = parseCertificate(Buffer.from(got.ssh_certificate, 'base64'));
-  assert.deepEqual([ssh.keyId, ssh.principals], ['ana', ['root', 'ubuntu']]);
+  assert.deepEqual([ssh.keyId, ssh.principals], ['ana', ['root', 'ubuntu', '-teleport-internal-join']]);
   assert.match(ssh.extensions.get(mfaDeviceExtension)?.toString() ?? '', /[0-9a-f-]{36}$/);
   const tls = readTlsIdentity(got.tls_certificate);
   assert.ok(tls?.kind === 'user');

@@ -1,6 +1,7 @@
 // What a user may do on this node, and what the node says itself. Pure data; who grants it is not this room's matter.
 import type { Identity, LossPolicy, RecordedKind, RecordSession } from '../ca/identity.ts';
 import { permitExtensions } from '../ca/identity.ts';
+import type { Moderation } from './sharing/sharing.ts';
 
 /** What the access decision grants: the certificate's word narrowed by what the roles say now. */
 export interface Grant {
@@ -23,6 +24,20 @@ export interface Grant {
 export interface Visitor {
   readonly identity: Identity;
   readonly grant: Grant;
+  /** Logged in as nobody of this host: joins sessions of others, and does nothing else. */
+  readonly joinsOnly?: boolean | undefined;
+  /** Who must be in each of the user's sessions; undefined: nobody. */
+  readonly moderation?: Moderation | undefined;
+}
+
+/**
+ * Why nothing that nobody could watch is done for this visitor: forwarding, file transfer, commands without a
+ * terminal. undefined: it may be.
+ */
+export function refusesUnattended({ joinsOnly, moderation }: Visitor): string | undefined {
+  if (joinsOnly) return 'this log-in only joins sessions of others';
+  if (moderation) return 'a role of the user requires that somebody else sees what they do';
+  return undefined;
 }
 
 /** The node's own word: configuration. */
@@ -39,27 +54,37 @@ export interface NodePolicy {
 }
 
 /** Why ports and sockets are not forwarded; undefined: they are. Node, roles and certificate must all agree. */
-export function refusesPorts({ identity, grant }: Visitor, policy: NodePolicy): string | undefined {
+export function refusesPorts(visitor: Visitor, policy: NodePolicy): string | undefined {
+  const { identity, grant } = visitor;
+  const unattended = refusesUnattended(visitor);
+  if (unattended !== undefined) return unattended;
   if (!policy.portForwarding) return 'this node forwards no ports (ssh_service.port_forwarding)';
   if (!grant.portForwarding) return 'no role of the user allows port forwarding';
   return lacks(identity, permitExtensions.portForwarding);
 }
 
 /** Why the client's agent is not taken; undefined: it is. */
-export function refusesAgent({ identity, grant }: Visitor): string | undefined {
+export function refusesAgent({ identity, grant, joinsOnly }: Visitor): string | undefined {
+  if (joinsOnly) return 'this log-in only joins sessions of others';
   if (!grant.forwardAgent) return 'no role of the user allows agent forwarding';
   return lacks(identity, permitExtensions.agentForwarding);
 }
 
 /** Why neither sftp nor scp is served; undefined: they are. */
-export function refusesCopies({ grant }: Visitor, policy: NodePolicy): string | undefined {
+export function refusesCopies(visitor: Visitor, policy: NodePolicy): string | undefined {
+  const { grant } = visitor;
+  const unattended = refusesUnattended(visitor);
+  if (unattended !== undefined) return unattended;
   if (!policy.fileCopy) return 'this node copies no files (ssh_service.ssh_file_copy)';
   if (!grant.sshFileCopy) return 'a role of the user forbids it (ssh_file_copy)';
   return undefined;
 }
 
 /** Why the client's display is not lent to programs; undefined: it is. */
-export function refusesX11({ identity, grant }: Visitor, policy: NodePolicy): string | undefined {
+export function refusesX11(visitor: Visitor, policy: NodePolicy): string | undefined {
+  const { identity, grant } = visitor;
+  const unattended = refusesUnattended(visitor);
+  if (unattended !== undefined) return unattended;
   if (!policy.x11.enabled) return 'this node forwards no displays (ssh_service.x11)';
   if (!grant.x11Forwarding) return 'no role of the user allows X11 forwarding';
   return lacks(identity, permitExtensions.x11Forwarding);

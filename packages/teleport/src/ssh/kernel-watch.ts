@@ -180,6 +180,13 @@ export class KernelWatch implements WatchListener {
     await this.#cgroup?.kill().catch((err) => this.#options.log.error({ err }, 'a cgroup was not killed'));
   }
 
+  /** Stops every task of the session, or lets it go on. Without a cgroup nothing happens. */
+  async freeze(frozen: boolean): Promise<void> {
+    await this.#cgroup
+      ?.freeze(frozen)
+      .catch((err) => this.#options.log.error({ err }, 'a cgroup was not frozen or thawed'));
+  }
+
   /** Closes the watch. Resolves when every kernel event of the session is in the log. */
   async finish(): Promise<WatchResult> {
     clearInterval(this.#check);

@@ -18,6 +18,7 @@ import {
   refusesAgent,
   refusesCopies,
   refusesPorts,
+  refusesUnattended,
   refusesX11,
   type Visitor,
 } from './grant.ts';
@@ -26,6 +27,9 @@ import { connectionBlock, type SessionFacts, serverBlock, userBlock } from './se
 import { ChannelRequests, type SessionDoor, type SessionOpening } from './session-handler.ts';
 import type { SessionHost } from './session-host.ts';
 import type { Admission, SessionRegistry } from './session-registry.ts';
+import type { JoinWish } from './sharing/join-wish.ts';
+import { type Joiner, Joining } from './sharing/joining.ts';
+import { noSharing, type SessionSharing } from './sharing/sharing.ts';
 
 export interface ConnectionHost {
   readonly host: SessionHost;
@@ -36,6 +40,8 @@ export interface ConnectionHost {
   readonly recordingMode: () => SessionFacts['recordingMode'];
   /** Asked for each connection, and by `policyChanged`. */
   readonly policy: () => NodePolicy;
+  /** Absent: nobody joins anybody's session. */
+  readonly sharing?: SessionSharing | undefined;
 }
 
 /** Whoever is connected, as a lock looks at them. */
@@ -57,6 +63,7 @@ export class LiveConnection {
   #clock: ConnectionClock;
   #limits: ConnectionLimits;
   readonly #sessions = new Set<Session>();
+  readonly #joined = new Set<Joiner>();
   /** Activity of sessions that are over, so that the sum never falls. */
   #past = 0;
   #ended: AppError | undefined;
@@ -100,6 +107,7 @@ export class LiveConnection {
     const { message } = reason;
     this.#audit((blocks) => ({ event: 'client.disconnect', code: 'T3006I', ...blocks, reason: message }));
     for (const session of this.#sessions) session.end(reason);
+    for (const joiner of this.#joined) joiner.end(message);
     this.#forwarding.close();
     const timer = setTimeout(() => this.#connection.close(reason.message), farewellMs);
     void this.#connection.closed.then(() => clearTimeout(timer));
@@ -132,7 +140,7 @@ export class LiveConnection {
 
   #activity(): number {
     let sum = this.#past + this.#forwarding.bytes + this.#connection.channels;
-    for (const session of this.#sessions) sum += session.activity;
+    for (const { activity } of [...this.#sessions, ...this.#joined]) sum += activity;
     return sum;
   }
 
@@ -141,6 +149,7 @@ export class LiveConnection {
     return {
       permitsPty: identity.extensions.has(permitExtensions.pty),
       open: (opening) => this.#open(opening),
+      join: (wish, channel) => this.#join(wish, channel),
       lendAgent: (open) => this.#forwarding.lendAgent(open),
       lendDisplay: (request, open) => this.#forwarding.lendDisplay(request, open),
       subsystemRefused: (name) => {
@@ -152,10 +161,10 @@ export class LiveConnection {
 
   #open(opening: SessionOpening): Session | undefined {
     const { sid, command, subsystem, pty, env, channel } = opening;
-    const { registry, host } = this.#host;
-    const { identity, grant } = this.#connection.identity;
+    const { registry, host, sharing = noSharing } = this.#host;
+    const { moderation } = this.#connection.identity;
     if (this.#ended || !this.#mayCopy(opening)) return undefined;
-    const admission = registry.admits(identity.user, grant.maxSessions);
+    const admission = this.#admits(pty !== undefined);
     if (!admission.ok) {
       this.#rejected(admission);
       turnAway(channel, admission.reason);
@@ -166,8 +175,12 @@ export class LiveConnection {
     const facts = this.#facts({ sid, command, terminal, purpose: subsystem });
     if (subsystem !== undefined)
       this.#audit((blocks) => ({ event: 'subsystem', code: 'T3001I', ...blocks, name: subsystem }));
-    const transfer = transferOf(opening);
-    const session = new Session(host, { facts, channel, pty, env, remoteHost: remote.host, transfer });
+    const shared = { sharing, moderation, changed: () => registry.changed(sid) };
+    const session = new Session(host, {
+      ...{ facts, channel, pty, env, remoteHost: remote.host },
+      transfer: transferOf(opening),
+      ...shared,
+    });
     registry.add(session);
     this.#sessions.add(session);
     void session.run().finally(() => {
@@ -186,6 +199,46 @@ export class LiveConnection {
     this.#audit((blocks) => ({ ...refusal, ...blocks }));
     turnAway(opening.channel, `Files are not copied here: ${reason}.`);
     return false;
+  }
+
+  #admits(terminal: boolean): Admission {
+    const { identity, grant, joinsOnly } = this.#connection.identity;
+    const unattended = refusesUnattended(this.#connection.identity);
+    // With a terminal somebody can come and see; without one nobody could.
+    if (unattended !== undefined && (joinsOnly || !terminal)) {
+      return { ok: false, reason: `Refused: ${unattended}. With a terminal (tsh ssh -t) they can.` };
+    }
+    return this.#host.registry.admits(identity.user, grant.maxSessions);
+  }
+
+  #join(wish: JoinWish, channel: SessionChannel): Joiner {
+    const { identity, local, remote } = this.#connection;
+    const { user, roles, traits } = identity.identity;
+    const joining = new Joining({
+      who: { user, roles, traits, localAddr: addressText(local), remoteAddr: addressText(remote) },
+      wish,
+      channel,
+      party: this.#ended ? undefined : this.#host.registry.partyOf(wish.sid),
+      refused: (reason) => this.#notJoined(wish, reason),
+    });
+    this.#joined.add(joining);
+    return {
+      get activity() {
+        return joining.activity;
+      },
+      end: (reason) => joining.end(reason),
+      channelClosed: () => {
+        joining.channelClosed();
+        this.#joined.delete(joining);
+        this.#past += joining.activity;
+      },
+    };
+  }
+
+  #notJoined({ sid, mode }: JoinWish, why: string): void {
+    const reason = `may not join as ${mode ?? 'whatever'}: ${why}`;
+    const known = this.#host.registry.partyOf(sid) === undefined ? {} : { sid };
+    this.#audit((blocks) => ({ event: 'session.rejected', code: 'T1006W', ...blocks, ...known, reason }));
   }
 
   /** What is forwarded is no terminal: nothing of it is recorded but what the kernel saw. */
@@ -220,7 +273,8 @@ export class LiveConnection {
   }
 
   #rejected({ reason, maximum }: Extract<Admission, { ok: false }>): void {
-    this.#audit((blocks) => ({ event: 'session.rejected', code: 'T1006W', ...blocks, reason, maximum }));
+    const limit = maximum === undefined ? {} : { maximum };
+    this.#audit((blocks) => ({ event: 'session.rejected', code: 'T1006W', ...blocks, reason, ...limit }));
   }
 
   #audit(draft: (blocks: ConnectionBlocks) => EventDraft): void {

@@ -16,7 +16,8 @@ function tracingParts(failing: Partial<Record<StepName, AppError>> = {}) {
     launcher: ['journal', 'cgroup'], // the leader is born in the cgroup
     watch: ['journal', 'cgroup', 'launcher'], // wants the cgroup id, the audit session id and the leader's pid
     announce: ['journal', 'cgroup', 'launcher', 'watch'], // session.start claims that the kernel watches
-    go: ['journal', 'cgroup', 'launcher', 'watch', 'announce'],
+    hold: ['journal', 'cgroup', 'launcher', 'watch', 'announce'], // people join a session that the log knows
+    go: ['journal', 'cgroup', 'launcher', 'watch', 'announce', 'hold'],
   };
   const step = (name: StepName) => async () => {
     if (failing[name]) throw failing[name];
@@ -29,6 +30,7 @@ function tracingParts(failing: Partial<Record<StepName, AppError>> = {}) {
     launcher: step('launcher'),
     watch: step('watch'),
     announce: step('announce'),
+    hold: step('hold'),
     go: step('go'),
   };
   return { parts, done, violations };
@@ -40,7 +42,7 @@ test('a session opens in the one order that leaves no command unseen', async () 
   const { parts, done, violations } = tracingParts();
   await openSession(parts, strict);
   assert.deepEqual(violations, []);
-  assert.deepEqual(done, ['journal', 'cgroup', 'launcher', 'watch', 'announce', 'go']);
+  assert.deepEqual(done, ['journal', 'cgroup', 'launcher', 'watch', 'announce', 'hold', 'go']);
 });
 
 for (let first = 0; first < openingSteps.length; first++) {

@@ -1,6 +1,7 @@
 // The order in which a session comes to be. The order is the evidence: `watch` before `go`, or the first
 // command escapes; `cgroup` before `launcher`, or the leader is born outside; `announce` before `go`, or a
-// command of a session stands in the log before its session.start. openSession() runs the list as it stands;
+// command of a session stands in the log before its session.start; `hold` behind it, for who joins stands in the log
+// too, and before `go`, or it held nothing. openSession() runs the list as it stands;
 // what the steps do is injected.
 import { AppError } from '@sallyport/contracts/errors.ts';
 
@@ -15,6 +16,8 @@ export interface OpeningParts {
   watch(): Promise<void>;
   /** session.start is in the audit log, the recording is open. */
   announce(): Promise<void>;
+  /** Whoever must be in the session is. */
+  hold(): Promise<void>;
   /** The leader execs. */
   go(): Promise<void>;
 }
@@ -33,6 +36,7 @@ export const openingSteps: readonly OpeningStep[] = [
   { name: 'launcher', evidence: false },
   { name: 'watch', evidence: true },
   { name: 'announce', evidence: true },
+  { name: 'hold', evidence: false },
   { name: 'go', evidence: false },
 ];
 

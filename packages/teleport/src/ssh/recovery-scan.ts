@@ -9,7 +9,9 @@ export interface LoggedSession {
   /** -1: none. */
   lastEi: number;
   started: boolean;
+  /** The owner; whoever joined is in `joined`. */
   left: boolean;
+  readonly joined: Set<string>;
   ended: boolean;
 }
 
@@ -17,7 +19,14 @@ export interface LoggedSession {
 const slackMs = 3_600_000;
 
 export function nothingOf(): LoggedSession {
-  return { seen: new SeenRecords(), lastEi: -1, started: false, left: false, ended: false };
+  return {
+    seen: new SeenRecords(),
+    lastEi: -1,
+    started: false,
+    left: false,
+    joined: new Set(),
+    ended: false,
+  };
 }
 
 /** One pass through the log for all of them. */
@@ -44,6 +53,7 @@ function note(session: LoggedSession, event: AuditEvent): void {
   if ('seq' in event && event.seq !== undefined) session.seen.add(event.seq);
   else if (event.event === 'session.events_lost') session.seen.addKey(event.uid);
   else if (event.event === 'session.start') session.started = true;
-  else if (event.event === 'session.leave') session.left = true;
+  else if (event.event === 'session.join') session.joined.add(event.user);
+  else if (event.event === 'session.leave' && event.mode === undefined) session.left = true;
   else if (event.event === 'session.end') session.ended = true;
 }

@@ -163,6 +163,7 @@ class InterruptedSession {
         spoolDir,
         counts: undefined,
         left: this.#logged.left,
+        participants: [...new Set([this.facts.user, ...this.#logged.joined])],
         interrupted: this.#reason(),
       });
       log.info({ sid, user: this.facts.user }, 'an interrupted session was finished');

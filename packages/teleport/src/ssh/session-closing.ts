@@ -18,6 +18,8 @@ export interface Closing {
   /** session.leave is in the log. */
   readonly left: boolean;
   readonly interrupted?: string | undefined;
+  /** Everybody who was in it, the owner first. Absent: the owner alone. */
+  readonly participants?: readonly string[] | undefined;
 }
 
 export async function closeSession(closing: Closing): Promise<void> {
@@ -28,6 +30,7 @@ export async function closeSession(closing: Closing): Promise<void> {
     logged: watch?.logged,
     stopped: new Date().toISOString(),
     interrupted: closing.interrupted,
+    participants: closing.participants ?? [facts.user],
   };
   for (const draft of damageEvents(facts, details)) await record.emit(draft);
   if (closing.counts) await record.emit(dataEvent(facts, closing.counts));

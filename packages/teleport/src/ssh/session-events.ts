@@ -107,6 +107,8 @@ export interface EndDetails {
   /** Kernel records that are in the log, by kind. */
   readonly logged: Readonly<LoggedByKind> | undefined;
   readonly stopped: string;
+  /** Everybody who was in it, the owner first. */
+  readonly participants: readonly string[];
   /** Why the session did not end by itself. */
   readonly interrupted?: string | undefined;
 }
@@ -120,7 +122,7 @@ export function endEvent(facts: SessionFacts, details: EndDetails): EventDraft {
     ...sessionAndConnectionBlocks(facts),
     enhanced_recording: watch?.whole ?? false,
     interactive: facts.terminal !== undefined,
-    participants: [facts.user],
+    participants: [...details.participants],
     session_start: facts.started,
     session_stop: details.stopped,
     ...initialCommand(facts),

@@ -1,5 +1,6 @@
 // The bytes of a session that runs, between its process and its channel, and how its leader's end reaches the
 // client. What is recorded first, and what becomes of the session afterwards, is the session's own matter.
+import { maxParticipants } from '@sallyport/contracts/api/session-trackers.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import type { SessionChannel } from '../ssh-transport/session-channel.ts';
@@ -7,6 +8,7 @@ import type { Transfer } from './file-transfer/transfer.ts';
 import type { Exit, LaunchedSession } from './launch.ts';
 import { execEvent } from './session-events.ts';
 import type { SessionFacts } from './session-facts.ts';
+import type { Party } from './sharing/party.ts';
 import {
   type ByteCounts,
   type FlowEnd,
@@ -14,6 +16,7 @@ import {
   passInput,
   passOutput,
   type RecordOutput,
+  writeInto,
 } from './terminal-flow.ts';
 
 /** Silence after the leader's exit that counts as the end of a terminal somebody else keeps open, ms. */
@@ -28,6 +31,8 @@ export interface SessionFlowOptions {
   readonly gone: Promise<void>;
   /** What passes is the copying of files. */
   readonly transfer?: Transfer | undefined;
+  /** Who sees and types, where there is a terminal. */
+  readonly party: Party;
 }
 
 export class SessionFlow {
@@ -47,19 +52,23 @@ export class SessionFlow {
   }
 
   #startInput(): void {
-    const { channel, launched, counts } = this.#options;
-    const input = launched.terminal?.input ?? launched.pipes?.stdin;
-    if (!input) return;
-    void passInput(channel.stdin, input, counts).then(() => {
+    const { channel, launched, counts, party } = this.#options;
+    const { terminal, pipes } = launched;
+    if (terminal) {
+      const { input } = terminal;
+      input.setMaxListeners(4 * maxParticipants); // each of those who type may wait for it
+      party.attach((bytes) => writeInto(input, bytes));
+      void passInput(channel.stdin, input, counts, (bytes) => party.ownerTyped(bytes));
+    } else if (pipes) {
       // A terminal has no end of input; a pipe has, and its reader waits for it.
-      if (launched.pipes) launched.pipes.stdin.end();
-    });
+      void passInput(channel.stdin, pipes.stdin, counts).then(() => pipes.stdin.end());
+    }
   }
 
   #startOutput(): readonly Promise<FlowEnd>[] {
-    const { channel, launched, record, counts } = this.#options;
+    const { channel, launched, record, counts, party } = this.#options;
     const { terminal, pipes } = launched;
-    if (terminal) return [passOutput(terminal.output, channel.stdout, record, counts)];
+    if (terminal) return [passOutput(terminal.output, party.output, record, counts)];
     if (!pipes) return [];
     return [
       passOutput(pipes.stdout, channel.stdout, record, counts),

@@ -12,6 +12,8 @@ import type {
 import { AcceptedEnvironment } from './accept-env.ts';
 import type { LentAgent, LentDisplay } from './forwarding/forwarding.ts';
 import type { Session } from './session.ts';
+import { type JoinWish, JoinWishes } from './sharing/join-wish.ts';
+import type { Joiner } from './sharing/joining.ts';
 
 export interface SessionOpening {
   readonly sid: string;
@@ -25,6 +27,8 @@ export interface SessionOpening {
 export interface SessionDoor {
   /** undefined: refused, and the client has been told. */
   open(opening: SessionOpening): Session | undefined;
+  /** Joins a session that lives here; who is refused is told on the channel. */
+  join(wish: JoinWish, channel: SessionChannel): Joiner;
   /** The certificate permits a terminal. */
   readonly permitsPty: boolean;
   /** undefined: refused, and the log says why. */
@@ -43,7 +47,9 @@ export class ChannelRequests implements SessionHandler {
   readonly #channel: SessionChannel;
   readonly #environment = new AcceptedEnvironment();
   #pty: PtyRequest | undefined;
+  readonly #joins = new JoinWishes();
   #session: Session | undefined;
+  #joiner: Joiner | undefined;
   #agent: LentAgent | undefined;
   #display: LentDisplay | undefined;
   #isClosed = false;
@@ -60,7 +66,7 @@ export class ChannelRequests implements SessionHandler {
   }
 
   env(name: string, value: string): boolean {
-    return this.#environment.offer(name, value);
+    return this.#joins.offer(name, value) ?? this.#environment.offer(name, value);
   }
 
   windowChange(size: WindowSize): void {
@@ -73,7 +79,10 @@ export class ChannelRequests implements SessionHandler {
   }
 
   shell(): boolean {
-    return this.#open(undefined);
+    const { wish } = this.#joins;
+    if (wish === undefined) return this.#open(undefined);
+    this.#joiner = this.#door.join(wish, this.#channel);
+    return true;
   }
 
   exec(command: string): boolean {
@@ -104,6 +113,7 @@ export class ChannelRequests implements SessionHandler {
     this.#agent?.close();
     this.#display?.close();
     this.#session?.channelClosed();
+    this.#joiner?.channelClosed();
   }
 
   /** Answered at once: how the opening went is told on the channel, as text and exit status. */

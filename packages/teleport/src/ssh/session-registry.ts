@@ -1,7 +1,10 @@
 // The sessions that live on this node: how many there may be, and who they are. Forgets a session when it is
 // over in the log, so that a lingering one still counts.
+
+import type { SessionReport } from '@sallyport/contracts/api/session-trackers.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { SessionFacts } from './session-facts.ts';
+import type { Party } from './sharing/party.ts';
 
 export interface RegistryLimits {
   readonly maxSessions: number;
@@ -11,20 +14,23 @@ export interface RegistryLimits {
 
 export interface LiveSession {
   readonly facts: SessionFacts;
+  /** Absent: nobody can join it. */
+  readonly party?: Party;
   end(reason: AppError): void;
   hangUp(message: string): void;
   /** The service goes down: nothing more is written of the session, and nothing of it is killed. */
   detach(): Promise<void>;
 }
 
-/** `maximum` goes into session.rejected. */
+/** `maximum` goes into session.rejected; absent where no limit was reached. */
 export type Admission =
   | { readonly ok: true }
-  | { readonly ok: false; readonly reason: string; readonly maximum: number };
+  | { readonly ok: false; readonly reason: string; readonly maximum?: number };
 
 export class SessionRegistry {
   readonly #limits: RegistryLimits;
   readonly #sessions = new Map<string, LiveSession>();
+  readonly #listeners = new Set<(sid: string) => void>();
   #whenEmpty: (() => void)[] = [];
 
   constructor(limits: RegistryLimits) {
@@ -55,6 +61,30 @@ export class SessionRegistry {
       return { ok: false, reason: 'The node has as many users as it may.', maximum: maxUsers };
     }
     return { ok: true };
+  }
+
+  /** Those that are listed to the cluster, as they are now. */
+  reports(): readonly SessionReport[] {
+    return [...this.#sessions.values()].flatMap(({ party }) => party?.report ?? []);
+  }
+
+  partyOf(sid: string): Party | undefined {
+    return this.#sessions.get(sid)?.party;
+  }
+
+  /** What is listed of a session is different now. */
+  onChange(listener: (sid: string) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  changed(sid: string): void {
+    for (const listener of this.#listeners) listener(sid);
+  }
+
+  /** Roles changed: whoever may not be in a session of another any more leaves it. */
+  recheckParties(): void {
+    for (const { party } of this.#sessions.values()) party?.recheck();
   }
 
   add(session: LiveSession): void {

@@ -25,6 +25,8 @@ import { execOutcome, SessionFlow } from './session-flow.ts';
 import type { SessionHost } from './session-host.ts';
 import { forgetSession, writeJournal } from './session-journal.ts';
 import type { SessionRecord } from './session-record.ts';
+import { Party } from './sharing/party.ts';
+import type { Moderation, SessionSharing } from './sharing/sharing.ts';
 import type { ByteCounts } from './terminal-flow.ts';
 
 export interface SessionRequest {
@@ -35,6 +37,11 @@ export interface SessionRequest {
   readonly remoteHost: string;
   /** It copies files: no terminal, and each thing done to a file is an event. */
   readonly transfer?: TransferKind | undefined;
+  readonly sharing: SessionSharing;
+  /** Who must be there; undefined: nobody. */
+  readonly moderation?: Moderation | undefined;
+  /** What is told of the session in the list of live ones is different now. */
+  readonly changed?: (() => void) | undefined;
 }
 
 export class Session {
@@ -43,6 +50,7 @@ export class Session {
   readonly #request: SessionRequest;
   readonly #record: SessionRecord;
   readonly #watch: KernelWatch | undefined;
+  readonly party: Party;
   readonly #counts: ByteCounts = { tx: 0, rx: 0 };
   /** Resolves when the channel is gone. */
   readonly #gone = Promise.withResolvers<void>();
@@ -60,6 +68,16 @@ export class Session {
     this.#request = request;
     this.#record = host.record((which, error) => this.#recordBroken(which, error));
     this.#watch = host.kernel && this.#makeWatch(host);
+    this.party = new Party({
+      facts: this.facts,
+      channel: request.channel,
+      record: this.#record,
+      sharing: request.sharing,
+      moderation: request.moderation,
+      freeze: (frozen) => void this.#watch?.freeze(frozen),
+      end: (reason) => this.end(reason),
+      changed: () => request.changed?.(),
+    });
   }
 
   #makeWatch(host: SessionHost): KernelWatch | undefined {
@@ -100,6 +118,7 @@ export class Session {
     this.#pendingSize = size;
     if (!this.#launched || !this.#announced) return; // applied when it has been launched
     this.#launched.resize(size);
+    this.party.resized(size);
     void this.#record.emit(resizeEvent(this.facts, size));
   }
 
@@ -110,13 +129,20 @@ export class Session {
   /** The channel is gone, whoever closed it. */
   channelClosed(): void {
     this.#gone.resolve();
+    const left = new AppError('unavailable', 'session.owner_left', 'Its owner left.');
+    this.party.abort(left);
+    // Whoever is frozen cannot hang up; and nobody waits for it any more.
+    if (this.party.state === 'paused') this.end(left);
   }
 
   /** Ends the session for a reason its user is told. What runs in it is killed. */
   end(reason: AppError): void {
     if (this.#ended) return;
     this.#ended = reason;
-    this.#tell(`This session was ended: ${reason.message}`);
+    const words = `This session was ended: ${reason.message}`;
+    this.#tell(words);
+    this.party.tell(words);
+    this.party.abort(reason);
     void this.#kill();
   }
 
@@ -143,6 +169,7 @@ export class Session {
         if (this.#launched) await this.#watch?.watch(this.#launched);
       },
       announce: () => this.#announce(),
+      hold: () => this.party.begin(),
       go: async () => await this.#launched?.go(),
     };
   }
@@ -205,7 +232,7 @@ export class Session {
     const status = notOpenedStatus(error);
     this.#request.channel.exit(status);
     await Promise.all([this.#request.channel.close(), this.#launched?.closed]);
-    if (step !== 'launcher' && step !== 'go') {
+    if (step !== 'launcher' && step !== 'go' && step !== 'hold') {
       await this.#record.emit(recordingFailedEvent(this.facts, 'enhanced', error, 'refused'));
     } else if (this.facts.command !== undefined) {
       await this.#record.emit(execEvent(this.facts, status, error.message));
@@ -213,6 +240,7 @@ export class Session {
     if (step === 'launcher') await this.#record.emit(rejectedEvent(this.facts, error.message));
     if (this.#announced) {
       await this.#watch?.kill();
+      await this.party.close('The session did not begin.');
       return this.#close(false, error.message);
     }
     await this.#watch?.kill();
@@ -234,10 +262,14 @@ export class Session {
       record: (bytes) => this.#recordOutput(bytes),
       counts: this.#counts,
       gone: this.#gone.promise,
+      party: this.party,
     });
     const leader = flow.followLeader();
     await this.#gone.promise;
     flow.hangUp();
+    await this.party.close('The session has ended.');
+    // What needs somebody beside it does not go on when everybody has left.
+    if (this.#request.moderation) await this.#watch?.kill();
     const [exit] = await Promise.all([leader, this.#record.emit(leaveEvent(this.facts))]);
     await transfer?.finish();
     if (this.facts.command !== undefined) await this.#record.emit(execOutcome(this.facts, exit));
@@ -268,6 +300,7 @@ export class Session {
       counts: this.#counts,
       left,
       interrupted,
+      participants: this.party.participants,
     });
   }
 

@@ -94,6 +94,7 @@ export async function startSshNode(options: SshNodeOptions): Promise<SshNode> {
     endLocked: (isLocked) => endLocked(options, live, isLocked),
     policyChanged: () => {
       for (const connection of live) connection.policyChanged();
+      options.registry.recheckParties();
     },
     setHostKeys: (hostKeys) => server.setHostKeys(hostKeys),
     stopListening: () => void server.listener.close(),

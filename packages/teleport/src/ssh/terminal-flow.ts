@@ -38,17 +38,28 @@ export async function passOutput(
  * Resolves at the client's EOF, or when the channel is gone. What comes after the process closed its input is
  * read and dropped, so that the client's window never stalls.
  */
-export async function passInput(source: Readable, sink: Writable, counts: ByteCounts): Promise<void> {
+export async function passInput(
+  source: Readable,
+  sink: Writable,
+  counts: ByteCounts,
+  /** False: these bytes go nowhere. */
+  admits: (bytes: Buffer) => boolean = () => true,
+): Promise<void> {
   // EPIPE: the program does not read any more; its exit says what there is to say.
   sink.on('error', () => {});
   try {
     for await (const chunk of source as AsyncIterable<Buffer>) {
       counts.rx += chunk.length;
-      if (sink.writable && !sink.write(chunk)) await writable(sink);
+      if (admits(chunk)) await writeInto(sink, chunk);
     }
   } catch {
     // The channel broke: the same as its end.
   }
+}
+
+/** Resolves when the sink has room for more. What comes after its end is dropped. */
+export async function writeInto(sink: Writable, bytes: Buffer): Promise<void> {
+  if (sink.writable && !sink.write(bytes)) await writable(sink);
 }
 
 function writable(sink: Writable): Promise<void> {

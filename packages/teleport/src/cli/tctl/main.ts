@@ -148,6 +148,17 @@ export function tctlProgram() {
     'tctl rm lock/UUID',
   );
 
+  const sessions = tctl.command('sessions').description('Live sessions of the cluster.');
+  examples(
+    sessions
+      .command('ls')
+      .description('List the live sessions: whose, where, who has joined them, who is awaited.')
+      .option('--format <format>', 'text, json or yaml', 'text')
+      .action(async (flags) => (await import('./sessions.ts')).sessionsAction(config(), flags)),
+    'tctl sessions ls',
+    'tctl sessions ls --format=json | jq \'.[] | select(.spec.state == "pending")\'',
+  );
+
   const auth = tctl.command('auth').description("The cluster's certificate authorities.");
   examples(
     auth

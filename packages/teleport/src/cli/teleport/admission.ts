@@ -2,17 +2,20 @@
 // locks as this host knows them now. Joins the rooms `ca`, `auth` and `membership` for the room `ssh`, which knows
 // neither users nor roles. Auth need not be reachable.
 import type { LockDocument, RoleDocument } from '@sallyport/contracts/api/resources.ts';
-import { type AccessNode, decideAccess } from '../../auth/access.ts';
+import { joinLogin } from '@sallyport/contracts/api/session-trackers.ts';
+import { type AccessNode, decideAccess, decideJoiner } from '../../auth/access.ts';
 import { type Lock, lockOn, lockReason } from '../../auth/lock.ts';
 import type { Role } from '../../auth/role.ts';
 import { toRole } from '../../auth/role-document.ts';
+import { decideJoin } from '../../auth/sharing/join-decision.ts';
+import { requirementOf } from '../../auth/sharing/requirement.ts';
 import { toLock } from '../../auth/user-document.ts';
-import type { Identity } from '../../ca/identity.ts';
 import { parsePublicKeyLine } from '../../ca/public-key.ts';
 import { verifyUserCertificate } from '../../ca/verify.ts';
 import type { ClusterCache } from '../../membership/cluster-cache.ts';
 import type { Visitor } from '../../ssh/grant.ts';
 import type { LiveUser } from '../../ssh/live-connection.ts';
+import type { SessionSharing } from '../../ssh/sharing/sharing.ts';
 import type { Verdict } from '../../ssh/ssh-server.ts';
 import type { AuthAttempt } from '../../ssh-transport/ssh-server.ts';
 
@@ -46,18 +49,28 @@ export class Admission {
     if (!cluster.synced) {
       return { ok: false, reason: 'this host has not heard of its cluster yet', claimedUser: identity.user };
     }
-    const decision = decideAccess({
+    const roles = this.#rolesOf(identity.roles);
+    const question = {
       user: identity.user,
-      roles: this.#rolesOf(identity),
+      roles,
       traits: identity.traits,
-      login: attempt.login,
       node: node(),
       locks: cluster.locks.map(toLock),
       now: now(),
-    });
+    };
+    const joinsOnly = attempt.login === joinLogin;
+    const decision = joinsOnly ? decideJoiner(question) : decideAccess({ ...question, login: attempt.login });
     if (!decision.ok) return { ok: false, reason: decision.reason, claimedUser: identity.user };
-    return { ok: true, value: { identity, grant: decision } };
+    const moderation = requirementOf(identity.user, roles);
+    return { ok: true, value: { identity, grant: decision, joinsOnly, moderation } };
   }
+
+  /** By the roles as they are now, like every other decision here. */
+  readonly refusesJoin: SessionSharing['refusesJoin'] = ({ user, roles }, owner, mode) => {
+    const session = { owner: owner.user, ownerRoles: owner.roles };
+    const decision = decideJoin({ user, roles: this.#rolesOf(roles), session }, mode);
+    return decision.ok ? undefined : decision.reason;
+  };
 
   /** Why somebody who came in before may not go on; undefined: they may. */
   lockedOut({ user, roles, login }: Pick<LiveUser, 'user' | 'roles' | 'login'>): string | undefined {
@@ -70,9 +83,9 @@ export class Admission {
   }
 
   /** The roles the certificate names, as they are defined now: to record less or more takes effect at once. */
-  #rolesOf(identity: Identity): Role[] {
+  #rolesOf(names: readonly string[]): Role[] {
     const known = this.#roles.of(this.#options.cluster.roles);
-    return identity.roles.flatMap((name) => known.get(name) ?? []);
+    return names.flatMap((name) => known.get(name) ?? []);
   }
 }
 

@@ -15,6 +15,7 @@ import type { NodeFacts } from '../../ssh/session-facts.ts';
 import { createSessionHost } from '../../ssh/session-host.ts';
 import { readBootId } from '../../ssh/session-journal.ts';
 import type { SessionRegistry } from '../../ssh/session-registry.ts';
+import { defaultHoldMs } from '../../ssh/sharing/sharing.ts';
 import { type SshNode, startSshNode } from '../../ssh/ssh-server.ts';
 import { Admission } from './admission.ts';
 import type { ClusterSide } from './cluster-side.ts';
@@ -100,12 +101,15 @@ export async function openNodeSide(options: NodeSideOptions): Promise<NodeSide> 
       admit: (attempt) => admission.admit(attempt),
       relayed: async (line) => relays.judge(line),
       policy: () => nodePolicy(config, known.settings),
+      sharing: { refusesJoin: admission.refusesJoin, holdMs: defaultHoldMs },
     });
     closers.push(known.onChange(() => ssh.policyChanged()));
     metrics.ssh(ssh, registry);
     closers.push(member.onChange(() => ssh.setHostKeys(member.hostKeys)));
     closers.push(endLocked(ssh, admission, known));
     closers.push(...enterCluster(options, ssh));
+    const reports = cluster.membership.sessionReports(() => registry.reports());
+    closers.push(registry.onChange((sid) => reports.changed(sid)));
     return {
       ssh,
       get recorderPid() {

@@ -63,6 +63,7 @@ describe('opening a session with real parts', { skip }, () => {
     });
     const missing: string[] = [];
     let launched: LaunchedSession | undefined;
+    let held = false;
     const needs = (step: string, what: string, there: boolean) => {
       if (!there) missing.push(`${step} without ${what}`);
     };
@@ -95,7 +96,12 @@ describe('opening a session with real parts', { skip }, () => {
         await log.append([emitter.stamp(startEvent(facts))]);
         watch.release();
       },
+      hold: async () => {
+        needs('hold', 'session.start', await started());
+        held = true;
+      },
       go: async () => {
+        needs('go', 'hold', held);
         needs('go', 'journal', existsSync(journalPath(spoolDir, sid)));
         needs('go', 'watch', await watched());
         needs('go', 'session.start', await started());

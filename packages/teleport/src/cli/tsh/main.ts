@@ -114,6 +114,29 @@ export function tshProgram() {
   );
   examples(
     tsh
+      .command('join')
+      .description('Join a live session: see it, type into it, or moderate it, as your roles allow.')
+      .argument('<sid>', 'id of the session, or the beginning of it')
+      .option(...proxyFlag)
+      .option('--mode <mode>', 'observer (see), peer (see and type), moderator (see, and end it)', 'observer')
+      .action(async (sid, flags) => (await import('./join.ts')).joinAction(sid, flags)),
+    'tsh join 4a7e9c31-5c1f-4b0e-9f57-2f0f3f4f6d10',
+    'tsh join --mode=peer 4a7e',
+    'tsh join --mode=moderator 4a7e',
+  );
+  const sessions = tsh.command('sessions').description('Live sessions.');
+  examples(
+    sessions
+      .command('ls')
+      .description('List the live sessions that are yours, or that you may join or see.')
+      .option(...proxyFlag)
+      .option('--format <format>', 'text, json or yaml', 'text')
+      .action(async (flags) => (await import('./sessions.ts')).sessionsAction(flags)),
+    'tsh sessions ls',
+    "tsh sessions ls --format=json | jq -r '.[].metadata.name'",
+  );
+  examples(
+    tsh
       .command('config')
       .description("Print an ssh_config with which OpenSSH's own client reaches the nodes.")
       .option(...proxyFlag)

@@ -41,11 +41,19 @@ export async function runInteractive(
   });
   if (!granted) throw new AppError('denied', 'tsh.no_pty', 'The node does not give this session a terminal.');
   await start(session, command);
-  const { stdin, stdout } = process;
   const resize = () => session.windowChange(windowSize());
+  process.stdout.on('resize', resize);
+  try {
+    return await attach(session);
+  } finally {
+    process.stdout.off('resize', resize);
+  }
+}
+
+async function attach(session: ClientSession): Promise<ExitStatus | 'left' | undefined> {
+  const { stdin, stdout } = process;
   const terminal = stdin.isTTY === true;
   if (terminal) makeRaw();
-  stdout.on('resize', resize);
   const output = [copy(session.stdout, stdout), copy(session.stderr, process.stderr)];
   const left = Promise.withResolvers<'left'>();
   type(session, terminal, () => left.resolve('left')).catch(() => session.eof());
@@ -54,10 +62,19 @@ export async function runInteractive(
     if (status !== undefined && status !== 'left') await Promise.all(output);
     return status;
   } finally {
-    stdout.off('resize', resize);
     if (terminal) stdin.setRawMode(false);
     stdin.destroy();
   }
+}
+
+/**
+ * A session of somebody else: its terminal is there already, and its size is the owner's. What keys mean is the node's
+ * business, but for `~.`. Results as of `runInteractive`.
+ */
+export async function runJoined(session: ClientSession): Promise<ExitStatus | 'left' | undefined> {
+  if (!(await session.shell()))
+    throw new AppError('denied', 'tsh.not_joined', 'The node does not let you join the session.');
+  return attach(session);
 }
 
 /**

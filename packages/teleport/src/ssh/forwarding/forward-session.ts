@@ -111,6 +111,7 @@ export class ForwardSession implements LiveSession {
         if (this.#launched) await this.#watch?.watch(this.#launched);
       },
       announce: () => this.#announce(),
+      hold: async () => {}, // whoever must be seen forwards nothing (refusesUnattended)
       go: async () => await this.#launched?.go(),
     };
     const { recordSession } = this.facts;

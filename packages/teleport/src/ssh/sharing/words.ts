@@ -1,0 +1,42 @@
+// What the people in a shared session read. Notices stand in brackets on a line of their own, and only on screens:
+// the recording has events instead.
+import type { JoinMode, SessionState } from '@sallyport/contracts/api/session-trackers.ts';
+import type { SessionFacts, TerminalSize } from '../session-facts.ts';
+import type { Missing } from './sharing.ts';
+
+const manners: Readonly<Record<JoinMode, string>> = {
+  observer: 'You see what it shows; nothing you type reaches it. Ctrl-c leaves.',
+  peer: 'What you type reaches it. Leave with ~. at the beginning of a line; exit ends it for everybody.',
+  moderator: 'You see what it shows. Press t to end it for everybody, ctrl-c to leave.',
+};
+
+const states: Readonly<Record<SessionState, string>> = {
+  pending: ' It has not begun: somebody is awaited.',
+  running: '',
+  paused: ' It is paused.',
+};
+
+export function banner(
+  { user, login, node }: SessionFacts,
+  mode: JoinMode,
+  state: SessionState,
+  size: TerminalSize | undefined,
+): Buffer {
+  const where = `${login} on ${node.hostname}`;
+  const screen = size === undefined ? '' : ` Its screen has ${size.cols} columns and ${size.rows} rows.`;
+  const first = `You are in the session of ${user} (${where}) as ${mode}.${states[state]}${screen}`;
+  const lines = `${first}\r\n${manners[mode]}\r\n\r\n`;
+  return size === undefined ? Buffer.from(lines) : Buffer.concat([sizeNotice(size), Buffer.from(lines)]);
+}
+
+/**
+ * The owner's terminal decides the size; a joiner's is asked to follow: XTWINOPS 8, which terminals that may not
+ * change their size ignore.
+ */
+export function sizeNotice({ cols, rows }: TerminalSize): Buffer {
+  return Buffer.from(`\x1b[8;${rows};${cols}t`);
+}
+
+export function missingText(missing: readonly Missing[]): string {
+  return missing.map(({ role, needs }) => `${needs} (role ${role})`).join('; and ');
+}

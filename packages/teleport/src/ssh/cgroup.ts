@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { AppError } from '@sallyport/contracts/errors.ts';
 
 /** CGROUP2_SUPER_MAGIC, linux/magic.h. */
-const CGROUP2_MAGIC = 0x63677270;
+export const cgroup2Magic = 0x63677270;
 const KILL_DEADLINE_MS = 5000;
 const FREEZE_DEADLINE_MS = 2000;
 /** A cgroup stays busy for a moment after its last task was reaped. */
@@ -32,7 +32,7 @@ export async function ensureCgroupMount(cgroupPath: string): Promise<void> {
 
 async function isCgroup2(path: string): Promise<boolean> {
   const found = await statfs(path).catch(() => undefined);
-  return found?.type === CGROUP2_MAGIC;
+  return found?.type === cgroup2Magic;
 }
 
 /** A session's own cgroup v2 directory: `<cgroup_path><root_path>/<sid>`. */

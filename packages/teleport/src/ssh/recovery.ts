@@ -218,11 +218,14 @@ async function sweep(
     await kernel.link.end(sid).catch((err) => log.error({ err, sid }, 'the watch did not end'));
   }
   for (const sid of await SessionCgroup.list(kernel.cgroupPath, kernel.rootPath)) {
-    if (known.has(sid)) continue;
+    // What is not named like a session of ours is somebody else's.
+    if (known.has(sid) || !sessionName.test(sid)) continue;
     const cgroup = await reopen(kernel, sid);
     await cgroup?.remove().catch((err) => log.warn({ err, sid }, 'an old cgroup was not removed'));
   }
 }
+
+const sessionName = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 function reopen(kernel: KernelSide, sid: string) {
   return SessionCgroup.reopen(kernel.cgroupPath, kernel.rootPath, sid);

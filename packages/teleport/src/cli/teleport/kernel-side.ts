@@ -15,6 +15,7 @@ import { KernelMeter } from '../../ssh/enhanced/kernel-meter.ts';
 import { RecorderLink } from '../../ssh/enhanced/recorder-link.ts';
 import type { KernelSide } from '../../ssh/kernel-watch.ts';
 import type { NodeLog } from '../../ssh/node-log.ts';
+import { claimRootPath } from '../../ssh/root-path-claim.ts';
 
 export interface KernelOptions {
   readonly log: NodeLog;
@@ -41,6 +42,9 @@ export async function openKernel(config: Config, options: KernelOptions): Promis
   const { cgroupPath, rootPath } = enhancedRecording;
   const returnDeadlineMs = options.recorderReturnMs ?? defaultReturnMs;
   if (enhancedRecording.enabled) await ensureCgroupMount(cgroupPath);
+  const release = enhancedRecording.enabled
+    ? await claimRootPath(cgroupPath, rootPath, config.dataDir)
+    : undefined;
   let client: RecorderClient | undefined;
   const start = enhancedRecording.enabled
     ? async () => {
@@ -71,6 +75,7 @@ export async function openKernel(config: Config, options: KernelOptions): Promis
       // Refused while it watches a session: that one is for the next start.
       await client?.shutdown().catch((err) => options.log.debug({ err }, 'the recorder stays'));
       link.close();
+      await release?.();
     },
   };
 }

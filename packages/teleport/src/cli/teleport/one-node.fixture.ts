@@ -51,6 +51,8 @@ export interface OneNodeOptions {
   /** Further YAML of the `teleport` section, in braces' form: `diag_addr: …, log: { … }`. */
   readonly teleportYaml?: string;
   readonly service?: Partial<ServiceOptions>;
+  /** Default: one of this node's own. */
+  readonly rootPath?: string;
   /** Where the data directory lies; default: in the folder of the test. */
   readonly dataDir?: string;
 }
@@ -80,7 +82,7 @@ export class OneNode {
     this.folder = folder;
     this.options = options;
     instances += 1;
-    this.rootPath = `/sallyport-test-${process.pid}-${instances}`;
+    this.rootPath = options.rootPath ?? `/sallyport-test-${process.pid}-${instances}`;
   }
 
   static async create(options: OneNodeOptions = {}): Promise<OneNode> {

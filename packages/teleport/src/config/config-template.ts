@@ -9,9 +9,12 @@ export interface TemplateValues {
   readonly dataDir: string;
 }
 
-/** Loads as it is, and means what it says. */
-export function configTemplate(values: TemplateValues): string {
-  const active: Readonly<Record<string, string>> = {
+/** Dotted keys that are set, with their values as YAML. */
+export type ActiveKeys = Readonly<Record<string, string>>;
+
+/** Loads as it is, and means what it says. `more` wins over what is set anyway. */
+export function configTemplate(values: TemplateValues, more: ActiveKeys = {}): string {
+  return templateOf({
     version: 'v3',
     'teleport.nodename': JSON.stringify(values.nodename),
     'teleport.data_dir': JSON.stringify(values.dataDir),
@@ -21,7 +24,25 @@ export function configTemplate(values: TemplateValues): string {
     'ssh_service.listen_addr': '0.0.0.0:3022',
     'ssh_service.enhanced_recording.enabled': 'false',
     'proxy_service.enabled': 'false',
-  };
+    ...more,
+  });
+}
+
+/** Of a host that joins a cluster: the ssh service alone. `more` says how it joins, by keys below `teleport`. */
+export function nodeTemplate(values: Omit<TemplateValues, 'clusterName'>, more: ActiveKeys): string {
+  return templateOf({
+    version: 'v3',
+    'teleport.nodename': JSON.stringify(values.nodename),
+    'teleport.data_dir': JSON.stringify(values.dataDir),
+    'auth_service.enabled': 'false',
+    'ssh_service.enabled': 'true',
+    'ssh_service.enhanced_recording.enabled': 'false',
+    'proxy_service.enabled': 'false',
+    ...more,
+  });
+}
+
+function templateOf(active: ActiveKeys): string {
   const intro = [
     '# teleport.yaml of this host. Lines that begin with "#" and a key show the default of that key.',
     '# Every key is described in docs/reference/config.md.',
@@ -31,12 +52,7 @@ export function configTemplate(values: TemplateValues): string {
 
 type Fields = Readonly<Record<string, Field<unknown>>>;
 
-function sectionLines(
-  fields: Fields,
-  prefix: string,
-  indent: string,
-  active: Readonly<Record<string, string>>,
-): string[] {
+function sectionLines(fields: Fields, prefix: string, indent: string, active: ActiveKeys): string[] {
   return Object.entries(fields).flatMap(([name, field]) => {
     const path = prefix === '' ? name : `${prefix}.${name}`;
     // auth_servers belongs to v1 and v2; this file is v3.
@@ -55,7 +71,7 @@ function keyLine(
   name: string,
   field: Field<unknown>,
   indent: string,
-  active: Readonly<Record<string, string>>,
+  active: ActiveKeys,
 ): string {
   const value = active[path];
   return value === undefined ? `${indent}# ${name}: ${shown(field)}`.trimEnd() : `${indent}${name}: ${value}`;

@@ -35,6 +35,11 @@ export function teleportProgram() {
       .option('--cluster-name <name>', 'name of the cluster')
       .option('--nodename <name>', 'name of this host')
       .option('--data-dir <path>', 'where keys, users, log and recordings are kept')
+      .option('--public-addr <host:port>', 'run the proxy too, reached by this name')
+      .option('--cert-file <file>', "the proxy's certificate chain, PEM")
+      .option('--key-file <file>', "the proxy's private key, PEM")
+      .option('--acme', 'write the keys of ACME, which this version accepts and does not act on')
+      .option('--acme-email <address>', 'contact for the ACME authority')
       .option('-o, --output <where>', 'stdout, file (/etc/teleport.yaml) or a path', 'stdout')
       .option(
         '--test <file>',
@@ -43,6 +48,7 @@ export function teleportProgram() {
       .action(async (flags) => (await import('./configure.ts')).configureAction(flags)),
     'teleport configure --cluster-name=prod',
     'teleport configure --cluster-name=prod --output=file',
+    'teleport configure --public-addr=proxy.example.com:443 --cert-file=/etc/tls/cert.pem --key-file=/etc/tls/key.pem',
     'teleport configure -o ./teleport.yaml',
     'teleport configure --test=/etc/teleport.yaml',
   );
@@ -65,6 +71,27 @@ export function teleportProgram() {
       .description('Print the version.')
       .action(async () => (await import('../version.ts')).versionAction('teleport')),
     'teleport version',
+  );
+
+  const node = teleport.command('node').description('Hosts that join a cluster.');
+  examples(
+    node
+      .command('configure')
+      .description(
+        'Print the teleport.yaml of a node that joins a cluster with a token, or write it to a file.',
+      )
+      .requiredOption('--token <token>', 'token of `tctl nodes add`, or the path of a file holding it')
+      .option('--proxy <host:port>', 'proxy of the cluster: works behind NAT, too')
+      .option('--auth-server <host:port>', 'auth service of the cluster, instead of a proxy')
+      .option('--ca-pin <hash>', 'pin of the cluster (`tctl status`)', commaList)
+      .option('--labels <pairs>', 'labels of this node: env=prod,rack=7', commaList)
+      .option('--nodename <name>', 'name of this host')
+      .option('--data-dir <path>', 'where keys, events and recordings are kept')
+      .option('--enhanced-recording', 'record commands, files and connections as the kernel sees them')
+      .option('-o, --output <where>', 'stdout, file (/etc/teleport.yaml) or a path', 'stdout')
+      .action(async (flags) => (await import('./configure.ts')).nodeConfigureAction(flags)),
+    'teleport node configure --proxy=proxy.example.com:443 --token=TOKEN --ca-pin=sha256:… --output=file',
+    'teleport node configure --proxy=proxy.example.com:443 --token=/run/join-token --labels=env=prod --enhanced-recording',
   );
 
   examples(

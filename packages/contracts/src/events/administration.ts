@@ -1,8 +1,8 @@
 // What administrators do: users, devices, roles, joining hosts, locks, certificates.
 import { z } from 'zod';
-import { instant, user } from './blocks.ts';
+import { connection, instant, status, user } from './blocks.ts';
 import { define } from './event-kind.ts';
-import { shown, who } from './phrase.ts';
+import { because, shown, who } from './phrase.ts';
 
 /** `user` is who did it, `name` whom or what it was done to. */
 const named = { ...user, name: z.string().optional(), expires: instant.optional() };
@@ -64,6 +64,36 @@ export const mfaDelete = define(
   'A second factor was removed.',
   device,
   (e) => `${who(e)} removed second factor ${shown(e.mfa_device_name ?? '(unnamed)')}`,
+);
+
+const mfaProof = {
+  ...user,
+  ...connection,
+  ...status,
+  flow: z.string().optional().describe('what it was asked for: session, add_device, remove_device'),
+  subject: z.string().optional().describe('login@node of the session, or the name of the device'),
+  mfa_device: z
+    .looseObject({ mfa_device_name: z.string().optional(), mfa_device_uuid: z.string().optional() })
+    .optional(),
+  user_agent: z.string().optional(),
+};
+
+const forWhat = ({ subject }: { readonly subject?: string | undefined }) =>
+  subject === undefined ? '' : ` for ${shown(subject)}`;
+
+export const mfaProven = define(
+  'mfa_auth_challenge.validate',
+  'T1016I',
+  'Somebody who was logged in proved their second factor anew.',
+  mfaProof,
+  (e) => `${who(e)} proved their second factor${forWhat(e)}`,
+);
+export const mfaNotProven = define(
+  'mfa_auth_challenge.validate',
+  'T1016W',
+  'Somebody who was logged in did not prove their second factor.',
+  mfaProof,
+  (e) => `${who(e)} did not prove their second factor${forWhat(e)}${because(e.error)}`,
 );
 
 export const roleCreated = define(

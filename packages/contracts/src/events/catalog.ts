@@ -79,6 +79,8 @@ const rows = [
   administration.userPasswordChange,
   administration.mfaAdd,
   administration.mfaDelete,
+  administration.mfaProven,
+  administration.mfaNotProven,
   administration.roleCreated,
   administration.roleDeleted,
   administration.roleUpdated,

@@ -53,6 +53,7 @@ user.delete | T1004I | M U | name
 user.password_change | T1005I | M U |
 mfa.add | T1006I | M U |
 mfa.delete | T1007I | M U |
+mfa_auth_challenge.validate | T1016I T1016W | M U C St | flow subject mfa_device user_agent
 role.created | T9000I | M U | name
 role.deleted | T9001I | M U | name
 role.updated | T9002I | M U | name

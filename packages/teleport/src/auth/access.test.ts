@@ -334,3 +334,61 @@ test('what is off by default needs one role, what is on by default one that forb
     [2, 5, true, true, true, true, false],
   );
 });
+
+test('a label without a value gives nobody access and keeps nobody’s denial away', () => {
+  const labels = { env: 'error: exit status 1', team: 'red' };
+  const node = { labels, unknownLabels: new Set(['env']) };
+  const none = { logins: [], nodeLabels: {} };
+  const allow = (nodeLabels: Role['allow']['nodeLabels']): Role => ({
+    ...{ name: 'a', allow: { logins: ['root'], nodeLabels }, deny: none, options: {} },
+  });
+  const denyProd: Role = {
+    ...{ name: 'b', allow: none, deny: { logins: [], nodeLabels: { env: ['prod'] } }, options: {} },
+  };
+  const ok = (roles: readonly Role[], on = node) => decide({ roles, traits: {}, login: 'root', node: on }).ok;
+  assert.equal(ok([allow({ env: ['*'] })]), false);
+  assert.equal(ok([allow({ env: ['error: exit status 1'] })]), false);
+  assert.equal(ok([allow({ team: ['red'] })]), true);
+  assert.equal(ok([allow({ '*': ['*'] })]), true);
+  assert.equal(ok([allow({ team: ['red'] }), denyProd]), false);
+  assert.equal(
+    ok([allow({ team: ['red'] }), denyProd], { labels: { env: 'dev', team: 'red' } } as typeof node),
+    true,
+  );
+});
+
+test('where a role or the cluster asks for the second factor at each session, only a certificate for this very session opens it', () => {
+  const asking: Role = { ...accessRole, name: 'careful', options: { requireSessionMfa: true } };
+  const here = { labels: {}, hostUuid: 'u-1' };
+  const question = { traits: { logins: ['root', 'ubuntu'] }, login: 'root', node: here };
+  const missing = { ok: false, needsMfa: true };
+  const plain = decide({ ...question, roles: [asking] });
+  assert.deepEqual({ ...plain, reason: '' }, { ...missing, reason: '' });
+  assert.match('reason' in plain ? plain.reason : '', /role careful asks for the second factor/);
+  const cluster = decide({ ...question, roles: [accessRole], requireSessionMfa: true });
+  assert.match('reason' in cluster ? cluster.reason : '', /the cluster asks/);
+  const sessionMfa = { node: 'u-1', login: 'root' };
+  assert.equal(decide({ ...question, roles: [asking], sessionMfa }).ok, true);
+  assert.equal(
+    decide({ ...question, roles: [asking, accessRole] }).ok,
+    false,
+    'one role that asks is enough',
+  );
+  for (const roles of [[asking], [accessRole]]) {
+    for (const changes of [
+      { login: 'ubuntu' },
+      { node: { labels: {}, hostUuid: 'u-2' } },
+      { node: { labels: {} } },
+    ]) {
+      const elsewhere = decide({ ...question, roles, sessionMfa, ...changes });
+      assert.match('reason' in elsewhere ? elsewhere.reason : '', /one session of another node or login/);
+    }
+  }
+  const denied = decide({ ...question, roles: [asking], login: 'nobody' });
+  assert.equal('needsMfa' in denied, false, 'a factor gives no login');
+});
+
+test('what a trait holds that is no login gives none', () => {
+  const odd = { logins: ['-oProxyCommand=x', '*', 'a b', 'root\n', '', 'ok'] };
+  assert.deepEqual(allowedLogins([accessRole], odd), ['ok']);
+});

@@ -1,4 +1,6 @@
 // The access decision: a pure function of roles, traits, the login asked for and the node. No I/O, no clock.
+
+import { loginName } from '@sallyport/contracts/api/resources.ts';
 import { joinLogin } from '@sallyport/contracts/api/session-trackers.ts';
 import {
   type LossPolicy,
@@ -9,10 +11,13 @@ import {
 } from '../ca/identity.ts';
 import { type Lock, lockOn, lockReason } from './lock.ts';
 import type { LabelSelector, Role, RoleConditions } from './role.ts';
+import type { SessionMfa } from './session-mfa.ts';
 
 /** The node a session is asked of, as far as roles and locks can see it. */
 export interface AccessNode {
   readonly labels: Readonly<Record<string, string>>;
+  /** Labels whose command gave no value: no role allows by them, every role that denies by them denies. */
+  readonly unknownLabels?: ReadonlySet<string> | undefined;
   readonly hostUuid?: string | undefined;
   readonly hostname?: string | undefined;
 }
@@ -25,6 +30,10 @@ export interface AccessQuestion {
   readonly node: AccessNode;
   /** Second factor the user logged in with, where it is known. */
   readonly mfaDevice?: string | undefined;
+  /** The cluster asks for the second factor at each session, whatever the roles say. Default: no. */
+  readonly requireSessionMfa?: boolean | undefined;
+  /** What the certificate proves of a second factor for this very session; absent: nothing. */
+  readonly sessionMfa?: Pick<SessionMfa, 'node' | 'login'> | undefined;
   readonly locks: readonly Lock[];
   /** For locks that end. */
   readonly now: Date;
@@ -36,7 +45,12 @@ export type AccessDecision =
       /** The roles that granted it, sorted. */
       readonly grantedBy: readonly string[];
     } & SessionOptions)
-  | { readonly ok: false; readonly reason: string };
+  | {
+      readonly ok: false;
+      readonly reason: string;
+      /** All that is missing: the second factor for this session. */
+      readonly needsMfa?: true;
+    };
 
 /** What sessions of somebody with these roles are like, whatever the node. */
 export interface SessionOptions {
@@ -55,6 +69,8 @@ export interface SessionOptions {
   readonly forwardAgent: boolean;
   readonly x11Forwarding: boolean;
   readonly sshFileCopy: boolean;
+  /** Some role asks for the second factor at each session. */
+  readonly requireSessionMfa: boolean;
 }
 
 const defaultKinds: readonly RecordedKind[] = ['command', 'network'];
@@ -71,7 +87,8 @@ export function decideAccess(question: AccessQuestion): AccessDecision {
   const denying = names(roles.filter((role) => denies(role.deny, traits, login, node)));
   if (denying.length > 0) return { ok: false, reason: `denied by role ${denying.join(', ')}` };
   const granting = names(roles.filter((role) => allows(role.allow, traits, login, node)));
-  if (granting.length > 0) return { ok: true, grantedBy: granting, ...sessionOptions(roles) };
+  if (granting.length > 0)
+    return mfaRefusal(question) ?? { ok: true, grantedBy: granting, ...sessionOptions(roles) };
   const knownLogin = roles.some((role) => expandLogins(role.allow.logins, traits).includes(login));
   const all = names(roles).join(', ');
   const what = knownLogin ? `login "${login}" on this node` : `login "${login}"`;
@@ -89,8 +106,26 @@ export function decideJoiner(question: Omit<AccessQuestion, 'login'>): AccessDec
   if (roles.length === 0) return { ok: false, reason: 'the user has no role' };
   const denying = names(roles.filter((role) => denies(role.deny, traits, joinLogin, node)));
   if (denying.length > 0) return { ok: false, reason: `denied by role ${denying.join(', ')}` };
+  const refusal = mfaRefusal({ ...question, login: joinLogin });
+  if (refusal !== undefined) return refusal;
   const granting = names(roles.filter(({ allow }) => allow.joinSessions !== undefined));
   return { ok: true, grantedBy: granting, ...sessionOptions(roles) };
+}
+
+/**
+ * A certificate made for one session is good there and nowhere else, asked for or not: whoever takes it from one node
+ * has nothing for another.
+ */
+function mfaRefusal(question: AccessQuestion): Extract<AccessDecision, { ok: false }> | undefined {
+  const { roles, node, login, sessionMfa, requireSessionMfa } = question;
+  if (sessionMfa === undefined) {
+    const asking = names(roles.filter(({ options }) => options.requireSessionMfa === true));
+    if (asking.length === 0 && requireSessionMfa !== true) return undefined;
+    const who = asking.length > 0 ? `role ${asking.join(', ')}` : 'the cluster';
+    return { ok: false, needsMfa: true, reason: `${who} asks for the second factor at each session` };
+  }
+  if (sessionMfa.node === node.hostUuid && sessionMfa.login === login) return undefined;
+  return { ok: false, reason: 'the certificate is for one session of another node or login' };
 }
 
 function subjectOf({ user, roles, login, node, mfaDevice }: AccessQuestion) {
@@ -120,6 +155,7 @@ export function sessionOptions(roles: readonly Role[]): SessionOptions {
     forwardAgent: options.some(({ forwardAgent }) => forwardAgent === true),
     x11Forwarding: options.some(({ x11Forwarding }) => x11Forwarding === true),
     sshFileCopy: !options.some(({ sshFileCopy }) => sshFileCopy === false),
+    requireSessionMfa: options.some(({ requireSessionMfa }) => requireSessionMfa === true),
   };
 }
 
@@ -167,13 +203,15 @@ function denies(
   if (!hasLogins && !hasLabels) return false;
   const logins = expandLogins(deny.logins, traits);
   const loginHit = !hasLogins || logins.includes(login) || logins.includes('*');
-  return loginHit && (!hasLabels || selects(deny.nodeLabels, node));
+  return loginHit && (!hasLabels || selects(deny.nodeLabels, node, true));
 }
 
 /** Every key must match. An empty selector selects nothing: access is said, not left out. */
-function selects(selector: LabelSelector, node: AccessNode): boolean {
+function selects(selector: LabelSelector, node: AccessNode, unknownMatches = false): boolean {
   const entries = Object.entries(selector);
-  return entries.length > 0 && entries.every(([key, values]) => labelMatches(key, values, node.labels));
+  const matches = ([key, values]: [string, readonly string[]]) =>
+    node.unknownLabels?.has(key) ? unknownMatches : labelMatches(key, values, node.labels);
+  return entries.length > 0 && entries.every(matches);
 }
 
 function labelMatches(key: string, values: readonly string[], labels: AccessNode['labels']): boolean {
@@ -187,8 +225,13 @@ function expandLogins(logins: readonly string[], traits: AccessQuestion['traits'
   return logins.flatMap((login) => {
     const trait = /^\{\{\s*(?:internal|external)\.([A-Za-z0-9_-]+)\s*\}\}$/.exec(login)?.[1];
     if (trait === undefined) return [login];
-    return Object.hasOwn(traits, trait) ? (traits[trait] ?? []).filter((value) => value !== '*') : [];
+    return Object.hasOwn(traits, trait) ? (traits[trait] ?? []).filter(isLogin) : [];
   });
+}
+
+/** An identity provider's word may hold anything; a leading dash would be an option to some program one day. */
+function isLogin(value: string): boolean {
+  return loginName.safeParse(value).success;
 }
 
 function strictest(policies: readonly LossPolicy[]): LossPolicy {

@@ -3,11 +3,11 @@ import type { UserCertificates } from '@sallyport/contracts/api/auth-routes.ts';
 import { joinLogin } from '@sallyport/contracts/api/session-trackers.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { EventDraft } from '@sallyport/contracts/events/event.ts';
-import { permitExtensions } from '../ca/identity.ts';
+import { type Identity, permitExtensions } from '../ca/identity.ts';
 import { identityToExtensions } from '../ca/identity-extensions.ts';
 import { issueCertificate } from '../ca/issue.ts';
 import { fingerprint } from '../ca/known-hosts.ts';
-import { parseCertificate } from '../ca/parse-certificate.ts';
+import { optionText, parseCertificate } from '../ca/parse-certificate.ts';
 import { issueUserTls } from '../ca/tls-issue.ts';
 import { allowedLogins, type SessionOptions, sessionOptions } from './access.ts';
 import type { Account } from './directory.ts';
@@ -36,6 +36,13 @@ export interface IssuedCertificates {
 
 /** So that a node can tell a session by a device that is locked. Its data is one string. */
 export const mfaDeviceExtension = 'mfa-device@sallyport';
+
+/** undefined: it was made without one. */
+export function mfaDeviceOf({ extensions }: Pick<Identity, 'extensions'>): string | undefined {
+  const data = extensions.get(mfaDeviceExtension);
+  // Certificates of ours only come here: one that cannot be read was made by no code of ours.
+  return data && optionText(data, mfaDeviceExtension);
+}
 
 export const defaultTtlMs = 12 * 3600_000;
 /** At most, when no role says so. */

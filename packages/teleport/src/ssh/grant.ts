@@ -24,6 +24,8 @@ export interface Grant {
 export interface Visitor {
   readonly identity: Identity;
   readonly grant: Grant;
+  /** Uuid of the second factor that was proven for this very session. */
+  readonly mfaDevice?: string | undefined;
   /** Logged in as nobody of this host: joins sessions of others, and does nothing else. */
   readonly joinsOnly?: boolean | undefined;
   /** Who must be in each of the user's sessions; undefined: nobody. */

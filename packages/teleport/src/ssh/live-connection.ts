@@ -252,7 +252,7 @@ export class LiveConnection {
   }
 
   #facts(of: Pick<SessionFacts, 'sid'> & Partial<SessionFacts>): SessionFacts {
-    const { identity, grant } = this.#connection.identity;
+    const { identity, grant, mfaDevice } = this.#connection.identity;
     const { host, recordingMode } = this.#host;
     return {
       user: identity.user,
@@ -268,6 +268,7 @@ export class LiveConnection {
       kinds: grant.kinds,
       lossPolicy: grant.lossPolicy,
       recordSession: grant.recordSession,
+      mfaDevice,
       ...of,
     };
   }

@@ -41,6 +41,8 @@ export interface SessionFacts {
   readonly kinds: readonly RecordedKind[];
   readonly lossPolicy: LossPolicy;
   readonly recordSession: RecordSession;
+  /** Uuid of the second factor that was proven for this session. */
+  readonly mfaDevice?: string | undefined;
 }
 
 /** Blocks U, S and Srv: what every kernel event of the session carries. */
@@ -48,6 +50,7 @@ export function sessionBlocks(facts: SessionFacts) {
   return {
     ...userBlock(facts),
     sid: facts.sid,
+    ...(facts.mfaDevice === undefined ? {} : { with_mfa: facts.mfaDevice }),
     ...serverBlock(facts.node),
   };
 }

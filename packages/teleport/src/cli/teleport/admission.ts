@@ -7,8 +7,10 @@ import { type AccessNode, decideAccess, decideJoiner } from '../../auth/access.t
 import { type Lock, lockOn, lockReason } from '../../auth/lock.ts';
 import type { Role } from '../../auth/role.ts';
 import { toRole } from '../../auth/role-document.ts';
+import { readSessionMfa } from '../../auth/session-mfa.ts';
 import { decideJoin } from '../../auth/sharing/join-decision.ts';
 import { requirementOf } from '../../auth/sharing/requirement.ts';
+import { mfaDeviceOf } from '../../auth/user-certificates.ts';
 import { toLock } from '../../auth/user-document.ts';
 import { parsePublicKeyLine } from '../../ca/public-key.ts';
 import { verifyUserCertificate } from '../../ca/verify.ts';
@@ -18,15 +20,17 @@ import type { LiveUser } from '../../ssh/live-connection.ts';
 import type { SessionSharing } from '../../ssh/sharing/sharing.ts';
 import type { Verdict } from '../../ssh/ssh-server.ts';
 import type { AuthAttempt } from '../../ssh-transport/ssh-server.ts';
+import { UsedCertificates } from './used-certificates.ts';
 
 export interface AdmissionOptions {
-  readonly cluster: Pick<ClusterCache, 'trust' | 'roles' | 'locks' | 'synced'>;
+  readonly cluster: Pick<ClusterCache, 'trust' | 'roles' | 'locks' | 'settings' | 'synced'>;
   readonly node: () => AccessNode;
   readonly now: () => Date;
 }
 
 export class Admission {
   readonly #options: AdmissionOptions;
+  readonly #used = new UsedCertificates();
   readonly #roles = new Memo(rolesByName);
   readonly #cas = new Memo((lines: readonly string[]) => lines.map(parsePublicKeyLine));
 
@@ -49,12 +53,20 @@ export class Admission {
     if (!cluster.synced) {
       return { ok: false, reason: 'this host has not heard of its cluster yet', claimedUser: identity.user };
     }
+    const sessionMfa = readSessionMfa(identity);
+    if (sessionMfa === 'malformed') {
+      const reason = 'what the certificate says of its session cannot be read';
+      return { ok: false, reason, claimedUser: identity.user };
+    }
     const roles = this.#rolesOf(identity.roles);
     const question = {
       user: identity.user,
       roles,
       traits: identity.traits,
       node: node(),
+      mfaDevice: mfaDeviceOf(identity),
+      requireSessionMfa: cluster.settings?.require_session_mfa,
+      sessionMfa,
       locks: cluster.locks.map(toLock),
       now: now(),
     };
@@ -62,7 +74,15 @@ export class Admission {
     const decision = joinsOnly ? decideJoiner(question) : decideAccess({ ...question, login: attempt.login });
     if (!decision.ok) return { ok: false, reason: decision.reason, claimedUser: identity.user };
     const moderation = requirementOf(identity.user, roles);
-    return { ok: true, value: { identity, grant: decision, joinsOnly, moderation } };
+    const visitor = { grant: decision, joinsOnly, moderation };
+    if (sessionMfa === undefined) return { ok: true, value: { identity, ...visitor } };
+    if (!this.#used.take(identity, now())) {
+      const reason = 'the certificate is for one session, and was used before';
+      return { ok: false, reason, claimedUser: identity.user };
+    }
+    // The minute of such a certificate is for coming in; what may go on, goes on as long as the person's own.
+    const lasting = { ...identity, validBefore: new Date(sessionMfa.until) };
+    return { ok: true, value: { identity: lasting, mfaDevice: sessionMfa.device, ...visitor } };
   }
 
   /** By the roles as they are now, like every other decision here. */
@@ -73,10 +93,11 @@ export class Admission {
   };
 
   /** Why somebody who came in before may not go on; undefined: they may. */
-  lockedOut({ user, roles, login }: Pick<LiveUser, 'user' | 'roles' | 'login'>): string | undefined {
+  lockedOut({ user, roles, login, identity }: LiveUser): string | undefined {
     const { cluster, node, now } = this.#options;
     const { hostUuid, hostname } = node();
-    const subject = { user, roles, login, hostUuid, hostname };
+    const mfaDevice = identity && mfaDeviceOf(identity);
+    const subject = { user, roles, login, hostUuid, hostname, mfaDevice };
     const locks: readonly Lock[] = cluster.locks.map((lock: LockDocument) => toLock(lock));
     const lock = lockOn(subject, locks, now());
     return lock === undefined ? undefined : lockReason(lock);

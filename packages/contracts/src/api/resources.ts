@@ -20,6 +20,8 @@ const loginOrTemplate = z.union([loginName, template], {
 // `cores: 8` is text to a label. Not z.coerce: it would make "a,b" of a list.
 const labelText = z.union([z.string(), z.number(), z.boolean()]).transform(String);
 const labelSelector = z.record(z.string(), z.union([labelText, z.array(labelText)]));
+/** A command of the node may have printed one: at most 4 KiB. */
+const nodeLabels = z.record(z.string().max(256), z.string().max(4096));
 const instant = z.iso.datetime();
 const duration = z.string().regex(/^(\d+(\.\d+)?(ms|s|m|h|d))+$/, 'must be a duration such as 8h or 1h30m');
 export const recordedKind = z.enum(['command', 'disk', 'network']);
@@ -181,7 +183,7 @@ export const nodeDocument = z.strictObject({
     addr: z.string().max(300).optional(),
     /** Connected by reverse tunnel. */
     tunnel: z.boolean(),
-    labels,
+    labels: nodeLabels,
     version: z.string(),
     enhanced_recording: z.boolean().optional(),
     /** Believes a proxy's signed line about whose connection it hands over. Others are sent none. */

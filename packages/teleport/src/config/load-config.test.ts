@@ -121,6 +121,18 @@ const mistakes: [what: string, yaml: string, ...expected: string[]][] = [
     'ssh_service:\n  enhanced_recordng:\n    enabled: true\n',
     'f:2:3: unknown key "enhanced_recordng" in ssh_service; did you mean "enhanced_recording"?',
   ],
+  [
+    'a label’s command too often, without words, twice',
+    'ssh_service:\n  commands:\n  - { name: a, command: [x], period: 100ms }\n  - { name: b }\n  - { name: a, command: [y] }\n',
+    'f:2:3: ssh_service.commands: "a" is there twice',
+    'f:2:3: ssh_service.commands: the period of "a" must be at least 1s',
+    'f:2:3: ssh_service.commands: "b" has no command',
+  ],
+  [
+    'a variable for PAM that can be none',
+    'ssh_service:\n  pam:\n    environment: { "A B": x }\n',
+    'f:3:5: ssh_service.pam.environment: "A B" cannot be the name of a variable',
+  ],
   ['an unknown section', 'ssh_servce: {}', 'f:1:1: unknown key "ssh_servce"; did you mean "ssh_service"?'],
   ['a key like no other', 'teleport:\n  zebra: 1\n', 'f:2:3: unknown key "zebra" in teleport'],
   ['an inherited name', 'constructor: {}', 'f:1:1: unknown key "constructor"'],

@@ -24,6 +24,7 @@ export function loadConfig(text: string, source = 'teleport.yaml'): LoadedConfig
   checkDialect(raw, reader);
   checkTokens(raw, reader);
   checkPamEnvironment(raw, reader);
+  checkLabelCommands(raw, reader);
   reader.finish();
   return {
     config: deepFreeze(toConfig(raw)),
@@ -105,6 +106,26 @@ function checkPamEnvironment(raw: Raw, reader: YamlReader): void {
     reader.problem(position, `ssh_service.pam.environment: "${bad}" cannot be the name of a variable`);
   if (names.length > maxPamVariables)
     reader.problem(position, `ssh_service.pam.environment: at most ${maxPamVariables} variables`);
+}
+
+/** Each is a process once a period. */
+const maxLabelCommands = 64;
+const minLabelPeriodMs = 1000;
+
+function checkLabelCommands(raw: Raw, reader: YamlReader): void {
+  const position = reader.given.get('ssh_service.commands');
+  if (!position) return;
+  const { commands } = raw.ssh_service;
+  const problem = (text: string) => reader.problem(position, `ssh_service.commands: ${text}`);
+  if (commands.length > maxLabelCommands) problem(`at most ${maxLabelCommands} commands`);
+  const names = commands.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) problem(`"${twice}" is there twice`);
+  for (const { name, command, period } of commands) {
+    if (!/^[^\s\p{C}]{1,256}$/u.test(name)) problem(`"${name}" cannot be the name of a label`);
+    if (command.length === 0) problem(`"${name}" has no command`);
+    if (period < minLabelPeriodMs) problem(`the period of "${name}" must be at least 1s`);
+  }
 }
 
 function inFileOrder(warnings: readonly ConfigWarning[]): ConfigWarning[] {

@@ -217,9 +217,14 @@ const authService = section(
 
 const command = section(
   {
-    name: text({ default: '', doc: 'Label name.' }),
-    command: list(text({ default: '', doc: 'A word of it.' }), { doc: 'Program and arguments.' }),
-    period: duration({ default: 60_000, doc: 'How often to run it.' }),
+    name: text({ default: '', doc: 'Label name. It wins over a label of `labels`.' }),
+    command: list(text({ default: '', doc: 'A word of it.' }), {
+      doc: 'Program and arguments, run as root without a shell. The value is the first line it prints, at most 4 KiB.',
+    }),
+    period: duration({
+      default: 60_000,
+      doc: 'How often to run it, at least `1s`. It has so long to answer, and at most 10 seconds.',
+    }),
   },
   { doc: 'A label whose value is what a command prints.' },
 );
@@ -253,7 +258,9 @@ const sshService = section(
       doc: 'Names clients reach this host by; they are added to the host certificate.',
     }),
     labels: textMap({ doc: 'Labels roles can select this host by.' }),
-    commands: list(command, { doc: 'Labels made by running commands.', notYet: always }),
+    commands: list(command, {
+      doc: 'Labels made by running commands. While one fails, the value says why (`error: …`), and the label is unknown: no role allows by it, every role that denies by it denies.',
+    }),
     pam: section(
       {
         enabled: bool({ default: false, doc: 'Open and close a PAM session around each session.' }),

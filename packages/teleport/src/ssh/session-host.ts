@@ -50,6 +50,10 @@ export function createSessionHost(options: SessionHostOptions): SessionHost {
   });
   return {
     ...options,
+    // Its labels change.
+    get node() {
+      return options.node;
+    },
     record(onBroken, firstEi = 0) {
       const emitter = new SessionEmitter({ clusterName, firstEi });
       return new SessionRecord({ emitter, log: audit, queue, onBroken });

@@ -1,7 +1,7 @@
 // The host's word at a node: what PAM, the account and its shell have against somebody is told and in the log.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { cannotLaunch, createLogin, type TestLogin } from '../../ssh/host.fixture.ts';
 import { PamService } from '../../ssh/pam-service.fixture.ts';
@@ -15,9 +15,13 @@ describe('a node lets the host have its say', { skip: cannotLaunch() }, () => {
   before(async () => {
     pam = new PamService();
     user = createLogin('p');
+    pam.file('phase', 'one\n');
     node = await OneNode.start({
       logins: [user.name],
       sshYaml: `  permit_user_env: true
+  labels: { team: red, phase: static }
+  commands:
+    - { name: phase, command: [cat, ${pam.dir}/phase], period: 1s }
   pam: { enabled: true, service_name: ${pam.name}, environment: { TEAM: "{{external.logins}}", NONE: "{{external.none}}" } }`,
     });
   });
@@ -82,5 +86,21 @@ describe('a node lets the host have its say', { skip: cannotLaunch() }, () => {
     assert.equal(first['seq'], 1);
     assert.match(String(first['path']), /bash$/);
     assert.ok(node.logged.some(({ missing }) => missing === 'NONE'));
+  });
+
+  test('what a label’s command prints now is in the events of the next session', async () => {
+    pam.set(...permits);
+    const labels = async () => {
+      const { events } = await node.session('true', { login: user.name });
+      return events.map((event) => event['server_labels']).filter((each) => each !== undefined);
+    };
+    const all = (phase: string) => (each: unknown) => assert.deepEqual(each, { team: 'red', phase });
+    (await labels()).forEach(all('one'));
+    pam.file('phase', 'two\n');
+    await until('the next value', async () => JSON.stringify((await labels())[0])?.includes('two'));
+    rmSync(`${pam.dir}/phase`);
+    await until('no value', async () =>
+      JSON.stringify((await labels())[0])?.includes('error: exit status 1'),
+    );
   });
 });

@@ -7,6 +7,7 @@ import { formatAddress } from '../../config/address.ts';
 import type { Config } from '../../config/config.ts';
 import { parseDuration } from '../../config/duration.ts';
 import { RelayJudge } from '../../membership/relay-line.ts';
+import { DynamicLabels } from '../../ssh/dynamic-labels.ts';
 import type { NodePolicy } from '../../ssh/grant.ts';
 import { hostManners } from '../../ssh/host-manners.ts';
 import { launch } from '../../ssh/launch.ts';
@@ -27,6 +28,8 @@ export interface NodeSideOptions extends KernelOptions {
   readonly config: Config;
   readonly cluster: ClusterSide;
   readonly registry: SessionRegistry;
+  /** Made by `openNodeSide`. */
+  readonly measured?: DynamicLabels;
   readonly version: string;
   readonly metrics: ServiceMetrics;
   readonly diagnostics: Diagnostics | undefined;
@@ -45,9 +48,11 @@ type ClusterSettings = ClusterSettingsDocument['spec'];
 /** From the start to the cluster's roles and locks, ms. */
 const firstWatchMs = 5_000;
 
-export async function openNodeSide(options: NodeSideOptions): Promise<NodeSide> {
+export async function openNodeSide(given: NodeSideOptions): Promise<NodeSide> {
+  const measured = new DynamicLabels(given.config.ssh.commands, { log: given.log });
+  const options = { ...given, measured };
   const { config, cluster, registry, metrics, diagnostics, log } = options;
-  const closers: (() => unknown)[] = [];
+  const closers: (() => unknown)[] = [() => measured.close()];
   const close = async () => {
     for (const each of closers.splice(0).reverse()) await each();
   };
@@ -58,7 +63,9 @@ export async function openNodeSide(options: NodeSideOptions): Promise<NodeSide> 
     metrics.kernel(kernel, enhanced);
     diagnostics?.check('recorder', () => (kernel.link.recorder ? undefined : 'the kernel recorder is away'));
     const host = createSessionHost({
-      node: nodeFacts(options),
+      get node() {
+        return nodeFacts(options);
+      },
       clusterName: cluster.clusterName,
       audit: metrics.timed(cluster.audit),
       logDir: join(config.dataDir, 'log'),
@@ -85,11 +92,14 @@ export async function openNodeSide(options: NodeSideOptions): Promise<NodeSide> 
     const { cluster: known } = cluster.membership;
     const admission = new Admission({
       cluster: known,
-      node: () => ({ labels: labelsOf(options), hostUuid: member.hostUuid, hostname: config.nodename }),
+      node: () => ({
+        ...{ labels: labelsOf(options), unknownLabels: measured.now.unknown },
+        ...{ hostUuid: member.hostUuid, hostname: config.nodename },
+      }),
       now: () => new Date(),
     });
     const relays = new RelayJudge({ cluster: known, hostUuid: member.hostUuid, now: () => new Date() });
-    await hearOfCluster(options);
+    await Promise.all([hearOfCluster(options), measured.first()]);
     const ssh = await startSshNode({
       ...(tunnelled(options) ? {} : { listen: config.ssh.listenAddr }),
       hostKeys: member.hostKeys,
@@ -165,6 +175,7 @@ function enterCluster(options: NodeSideOptions, ssh: SshNode): (() => Promise<vo
   const { config, cluster } = options;
   const { membership } = cluster;
   const heartbeat = membership.heartbeat(() => nodeDocument(options, ssh));
+  options.measured?.onChange(() => heartbeat.beat());
   const closers = [() => heartbeat.close()];
   if (tunnelled(options)) {
     const tunnels = membership.tunnels(config.upstream.addresses, (stream, remote) =>
@@ -199,9 +210,9 @@ function nodeDocument(options: NodeSideOptions, ssh: SshNode): NodeDocument {
   };
 }
 
-/** Its own and those of the token it joined with; its own win. */
-function labelsOf({ config, cluster }: NodeSideOptions): Readonly<Record<string, string>> {
-  return { ...cluster.member.labels, ...config.ssh.labels };
+/** Those of the token it joined with, its own, what its commands say; later ones win. */
+function labelsOf({ config, cluster, measured }: NodeSideOptions): Readonly<Record<string, string>> {
+  return { ...cluster.member.labels, ...config.ssh.labels, ...measured?.now.values };
 }
 
 function nodeFacts(options: NodeSideOptions): NodeFacts {

@@ -4,6 +4,7 @@
 // disk, everything appended meanwhile is gathered into the next one, so that a burst costs a few syncs, not one
 // an event. `durability: 'written'` leaves out the sync: a kill -9 still loses nothing, a power loss may lose the
 // last seconds.
+import { rm } from 'node:fs/promises';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { type AuditEvent, serialize } from '@sallyport/contracts/events/event.ts';
 import type { AuditLog, EventQuery } from './audit-log.ts';
@@ -21,6 +22,8 @@ export interface FileLogOptions {
   /** Wall clock, ms. Decides the day of a file. */
   readonly now?: () => number;
   readonly durability?: 'synced' | 'written';
+  /** Files of days that ended longer ago are deleted, at the start and at each new day. Without it none is, ms. */
+  readonly retentionMs?: number;
   /** Bytes that may wait for the disk; an append beyond it rejects with `limit`. Default 64 MiB. */
   readonly maxQueuedBytes?: number;
   /**
@@ -96,6 +99,7 @@ export class FileLog implements AuditLog {
         await syncDir(layout.hostDir);
         await layout.pointLinkAt(day.path);
       }
+      if (options.secondary !== true) await dropOldDays(layout, options.retentionMs, nowMs);
       return new FileLog(options, layout, day, torn);
     } catch (cause) {
       throw writeError(cause, `The audit log in ${options.logDir} cannot be opened.`);
@@ -207,6 +211,7 @@ export class FileLog implements AuditLog {
     const old = this.#day;
     this.#day = next;
     await old.close();
+    await dropOldDays(this.#layout, this.#options.retentionMs, this.#now());
   }
 
   /**
@@ -223,6 +228,14 @@ export class FileLog implements AuditLog {
 
 function openDay(options: FileLogOptions, path: string, nowMs: number): Promise<DayFile> {
   return options.secondary === true ? DayFile.openBeside(path) : DayFile.open(path, nowMs);
+}
+
+/** By the day of arrival, as a database does it (postgres-log-schema.ts); the newest file always stays. */
+async function dropOldDays(layout: LogLayout, retentionMs: number | undefined, nowMs: number): Promise<void> {
+  if (retentionMs === undefined) return;
+  const files = await layout.dayFiles();
+  for (const path of files.slice(0, -1))
+    if (endOfDay(path) < nowMs - retentionMs) await rm(path, { force: true });
 }
 
 async function repair(path: string, nowMs: number): Promise<TornTail[]> {

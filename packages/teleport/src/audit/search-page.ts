@@ -22,6 +22,11 @@ export interface EventPage {
   readonly startKey: string;
 }
 
+/** What can be asked for a page: files here, a database in postgres-pages.ts. */
+export interface EventPages {
+  page(query: PageQuery): Promise<EventPage>;
+}
+
 export interface PageBounds {
   /** Bytes of the log read for a page. */
   readonly readBytes: number;
@@ -35,7 +40,7 @@ const blockSize = 256 * 1024;
 const clockSlackMs = 3600 * 1000;
 
 /** Pages of the FileLog in `logDir`. */
-export class PagedSearch {
+export class PagedSearch implements EventPages {
   readonly #layout: LogLayout;
   readonly #bounds: PageBounds;
 

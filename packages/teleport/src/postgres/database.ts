@@ -37,6 +37,8 @@ export interface Statement {
   readonly name?: string;
   readonly text: string;
   readonly values?: readonly unknown[];
+  /** One attempt, given up after so long: for whoever only wants to know whether the database answers. */
+  readonly onceMs?: number;
 }
 
 export interface DatabaseStats {
@@ -113,9 +115,10 @@ export class Database {
    */
   async run<R>(operation: string, statement: Statement): Promise<R[]> {
     const begun = performance.now();
+    const limitMs = statement.onceMs === undefined ? this.limits.operationMs : 0;
     let failed = true;
     try {
-      const rows = await this.#retrying<R>(statement, begun + this.limits.operationMs);
+      const rows = await this.#retrying<R>(statement, begun + limitMs);
       failed = false;
       return rows;
     } finally {
@@ -123,8 +126,31 @@ export class Database {
     }
   }
 
+  /** The first connection: waits for a database that is just starting, as one does after a power cut. */
+  async connectPatiently(): Promise<pg.Client> {
+    const deadline = performance.now() + this.limits.operationMs;
+    for (let attempt = 0; ; ) {
+      try {
+        return await this.#connect();
+      } catch (thrown) {
+        const { retry, error } = failureOf(thrown, this.place);
+        const waitMs = backoffMs(attempt++);
+        if (retry === 'never' || performance.now() + waitMs > deadline) throw error;
+        await delay(waitMs);
+      }
+    }
+  }
+
   /** A connection of its own, outside of the pool, for LISTEN and for transactions. The caller ends it. */
   async connect(): Promise<pg.Client> {
+    try {
+      return await this.#connect();
+    } catch (thrown) {
+      throw failureOf(thrown, this.place).error;
+    }
+  }
+
+  async #connect(): Promise<pg.Client> {
     const client = new pg.Client(this.#config);
     // Until somebody else listens: an error without a listener would end the process.
     client.on('error', () => undefined);
@@ -135,7 +161,7 @@ export class Database {
       return client;
     } catch (thrown) {
       void client.end().catch(() => undefined);
-      throw failureOf(thrown, this.place).error;
+      throw thrown;
     } finally {
       clearTimeout(timer);
     }
@@ -164,7 +190,7 @@ export class Database {
     }
   }
 
-  async #once<R>({ name, text, values }: Statement): Promise<R[]> {
+  async #once<R>({ name, text, values, onceMs }: Statement): Promise<R[]> {
     if (this.#closing.signal.aborted)
       throw new AppError('unavailable', 'postgres.closed', 'The database was closed.');
     if (this.#pool.waitingCount >= this.limits.waiting)
@@ -173,7 +199,12 @@ export class Database {
         'postgres.busy',
         `More than ${this.limits.waiting} operations wait for the database.`,
       );
-    const query = { text, values: [...(values ?? [])], ...(name === undefined ? {} : { name }) };
+    const query = {
+      text,
+      values: [...(values ?? [])],
+      ...(name === undefined ? {} : { name }),
+      ...(onceMs === undefined ? {} : { query_timeout: onceMs }),
+    };
     const { rows } = await this.#pool.query(query);
     return rows as R[];
   }

@@ -18,7 +18,7 @@ const lockId = 725_597_678;
 const minServerVersion = 130_000;
 
 export async function migrate(database: Database, schemaName: string, migrations: Migrations): Promise<void> {
-  const client = await database.connect();
+  const client = await database.connectPatiently();
   try {
     await checkServer(client, database.place);
     const schema = pgName(schemaName);

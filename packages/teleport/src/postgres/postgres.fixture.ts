@@ -121,11 +121,11 @@ export class PostgresServer {
     const deadline = Date.now() + startMs;
     while (this.#pids().length > 0 && Date.now() < deadline) await delay(10);
     rmSync(join(this.dir, 'data', 'postmaster.pid'), { force: true });
-    this.#process = spawn(join(binDir ?? '', 'postgres'), ['-D', join(this.dir, 'data')], {
-      ...this.#owner,
-      cwd: this.dir,
-      stdio: ['ignore', 'ignore', 'ignore'],
-    });
+    const { uid, gid } = this.#owner;
+    // SIGQUIT when this process is killed: a server without its test ends, and its children with it.
+    const asOwner = [`--reuid=${uid}`, `--regid=${gid}`, '--clear-groups', '--pdeathsig=QUIT'];
+    const server = [join(binDir ?? '', 'postgres'), '-D', join(this.dir, 'data')];
+    this.#process = spawn('setpriv', [...asOwner, ...server], { cwd: this.dir, stdio: 'ignore' });
     for (;;) {
       try {
         await this.sql('SELECT 1', 'postgres');

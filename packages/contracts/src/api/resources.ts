@@ -168,6 +168,8 @@ export const lockDocument = z.strictObject({
     target: lockTarget,
     /** Shown to whoever is locked. */
     message: z.string().max(512).optional(),
+    /** Only certificates made before it are locked: whoever logs in anew goes on. Not for nodes. */
+    issued_before: instant.optional(),
     created_by: z.string().optional(),
     created: instant.optional(),
   }),

@@ -200,6 +200,7 @@ const lock = {
   ...named,
   target: z.record(z.string(), z.string()).optional().describe('what is locked: user, role, login, node, …'),
   message: z.string().optional(),
+  issued_before: instant.optional().describe('only certificates made before it are locked'),
 };
 
 export const lockCreated = define('lock.created', 'TLK00I', 'A lock was created.', lock, did('created lock'));

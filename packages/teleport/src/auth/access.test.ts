@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { type Lock, lockOn, lockTargets } from '@sallyport/contracts/api/lock.ts';
 import fc from 'fast-check';
 import { lossPolicies, recordedKinds } from '../ca/identity.ts';
 import { type AccessQuestion, allowedLogins, decideAccess } from './access.ts';
 import { decideRule } from './access-rules.ts';
-import { type Lock, lockOn, lockTargets } from './lock.ts';
 import { presetRoles } from './preset-roles.ts';
 import { accessRole, type Role } from './role.ts';
 
@@ -267,6 +267,16 @@ test('each kind of lock stops exactly those it names', () => {
     });
     assert.equal(ask(kind, `${value}x`).ok, true);
   }
+});
+
+test('a lock on old certificates leaves those made since, and hits those of which nobody knows the age', () => {
+  const issuedBefore = new Date('2026-03-01T12:00:00Z');
+  const locks: Lock[] = [{ name: 'l', target: { kind: 'user', value: 'ana' }, issuedBefore }];
+  const question = { roles: [accessRole], traits: { logins: ['root'] }, login: 'root', node: { labels: {} } };
+  const ask = (issued: Date | undefined) => decide({ ...question, locks, issued }).ok;
+  assert.equal(ask(new Date(issuedBefore.getTime() - 1)), false);
+  assert.equal(ask(issuedBefore), true);
+  assert.equal(ask(undefined), false);
 });
 
 test('rules: no role, no right; deny wins; order never matters; another deny never grants', () => {

@@ -1,5 +1,6 @@
 // The access decision: a pure function of roles, traits, the login asked for and the node. No I/O, no clock.
 
+import { type Lock, lockOn, lockReason } from '@sallyport/contracts/api/lock.ts';
 import { loginName } from '@sallyport/contracts/api/resources.ts';
 import { joinLogin } from '@sallyport/contracts/api/session-trackers.ts';
 import {
@@ -9,7 +10,6 @@ import {
   type RecordSession,
   recordedKinds,
 } from '../ca/identity.ts';
-import { type Lock, lockOn, lockReason } from './lock.ts';
 import type { LabelSelector, Role, RoleConditions } from './role.ts';
 import type { SessionMfa } from './session-mfa.ts';
 
@@ -34,6 +34,8 @@ export interface AccessQuestion {
   readonly requireSessionMfa?: boolean | undefined;
   /** What the certificate proves of a second factor for this very session; absent: nothing. */
   readonly sessionMfa?: Pick<SessionMfa, 'node' | 'login'> | undefined;
+  /** When the certificate was made: some locks are on older ones only. */
+  readonly issued?: Date | undefined;
   readonly locks: readonly Lock[];
   /** For locks that end. */
   readonly now: Date;
@@ -128,9 +130,9 @@ function mfaRefusal(question: AccessQuestion): Extract<AccessDecision, { ok: fal
   return { ok: false, reason: 'the certificate is for one session of another node or login' };
 }
 
-function subjectOf({ user, roles, login, node, mfaDevice }: AccessQuestion) {
+function subjectOf({ user, roles, login, node, mfaDevice, issued }: AccessQuestion) {
   const { hostUuid, hostname } = node;
-  return { user, roles: roles.map((role) => role.name), login, hostUuid, hostname, mfaDevice };
+  return { user, roles: roles.map((role) => role.name), login, hostUuid, hostname, mfaDevice, issued };
 }
 
 /**

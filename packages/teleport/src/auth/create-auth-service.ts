@@ -10,6 +10,7 @@ import { Invites } from './credentials/invites.ts';
 import { LogIn } from './credentials/log-in.ts';
 import { Directory } from './directory.ts';
 import { inviteUrl } from './invite-url.ts';
+import { endOldHosts } from './join/hosts.ts';
 import { Joining } from './join/join.ts';
 import { Tokens } from './join/tokens.ts';
 import { Journal } from './journal.ts';
@@ -73,6 +74,7 @@ export async function createAuthService(options: CreateAuthServiceOptions): Prom
     log,
     now,
   };
+  if (options.secondary !== true) await endOldHosts(store, now());
   const tokens = new Tokens(parts);
   const joining = new Joining(parts, tokens);
   return {

@@ -1,19 +1,19 @@
 // Who and what there is, as values decisions are made with. Reads the store each time: a user who was deleted or a
 // role that was taken away counts at once, whichever process did it.
 
+import { type Lock, lockOn, lockReason, toLock } from '@sallyport/contracts/api/lock.ts';
 import type { RuledResource, Verb } from '@sallyport/contracts/api/route.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { decideRule } from './access-rules.ts';
 import type { Caller } from './api/handler.ts';
 import type { Verdict } from './auth-service.ts';
 import { listDocuments, readDocumentOf } from './documents.ts';
-import { type Lock, lockOn, lockReason } from './lock.ts';
 import { presetRole } from './preset-roles.ts';
 import type { Role } from './role.ts';
 import { toRole } from './role-document.ts';
 import type { Store } from './store/store.ts';
 import type { User } from './user.ts';
-import { toLock, toUser } from './user-document.ts';
+import { toUser } from './user-document.ts';
 
 export interface Account {
   readonly user: User;
@@ -74,7 +74,11 @@ export class Directory {
     return this.#judge(async () => {
       const subject =
         caller.kind === 'user'
-          ? { user: caller.user, roles: (await this.account(caller.user)).user.roles }
+          ? {
+              user: caller.user,
+              roles: (await this.account(caller.user)).user.roles,
+              issued: caller.issued,
+            }
           : { hostUuid: caller.hostUuid, hostname: await this.#hostname(caller.hostUuid) };
       const lock = lockOn(subject, await this.locks(), this.#now());
       return lock === undefined ? { ok: true } : { ok: false, reason: lockReason(lock) };

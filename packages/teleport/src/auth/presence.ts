@@ -58,7 +58,7 @@ export class Presence {
     const { user: account, roles } = await directory.account(user);
     const logins = allowedLogins(roles, account.traits);
     const [nodes, locks] = await Promise.all([listDocuments(store, 'node'), directory.locks()]);
-    const question = { user, roles, traits: account.traits, locks, now: now() };
+    const question = { user, roles, traits: account.traits, locks, now: now(), issued: now() };
     const visible = nodes.filter(({ metadata, spec }) => {
       const node = { labels: spec.labels, hostUuid: metadata.name, hostname: spec.hostname };
       return logins.some((login) => decideAccess({ ...question, login, node }).ok);

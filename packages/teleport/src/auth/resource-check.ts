@@ -9,6 +9,8 @@ import { checkConnector } from './sso/connectors.ts';
 export function checkMeaning(document: ResourceDocument): void {
   if (document.kind === 'role') toRole(document);
   if (document.kind === 'oidc' || document.kind === 'github') checkConnector(document);
+  if (document.kind === 'lock' && document.spec.issued_before !== undefined && 'node' in document.spec.target)
+    throw new AppError('bad_input', 'auth.bad_resource', 'spec.issued_before: is for certificates of users.');
   if (document.kind === 'user') {
     for (const login of document.spec.traits?.['logins'] ?? []) check(loginName, login, 'spec.traits.logins');
   }

@@ -1,14 +1,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { issuedAt } from '@sallyport/contracts/api/lock.ts';
 import type { ResourceDocument, ResourceDocumentKind } from '@sallyport/contracts/api/resources.ts';
+import { readTlsIdentity } from '../ca/tls-identity.ts';
 import type { Caller } from './api/handler.ts';
 import {
   addUser,
   admin,
   type Cluster,
   joinHost,
+  logInBody,
   newHost,
   openCluster,
+  password,
   person,
   proxy,
   setUpUser,
@@ -221,8 +225,36 @@ test('the certificates of a deleted user are locked until they would have ended;
   assert.deepEqual(farewell.spec.target, { user: 'ana' });
   assert.equal(Date.parse(farewell.metadata.expires ?? '') - cluster.now().getTime(), 30 * 3600_000);
   assert.deepEqual(await cluster.store.range('credential/'), []);
+  const old: Caller = { ...person('ana'), issued: cluster.now() } as Caller;
+  cluster.advance(2_000);
   await addUser(cluster, 'ana');
-  assert.deepEqual(await list(cluster, 'lock'), []);
+  const [kept] = await list(cluster, 'lock');
+  assert.ok(kept?.kind === 'lock');
+  assert.equal(kept.spec.issued_before, cluster.now().toISOString(), 'the old ones stay locked');
+  assert.equal(kept.metadata.expires, farewell.metadata.expires);
+  assert.deepEqual(await cluster.service.admits(old), {
+    ok: false,
+    reason: 'user "ana" is locked: the user was deleted',
+  });
+  const { code } = await setUpUser(cluster, 'ana');
+  cluster.advance(60_000);
+  const otp = await code();
+  const issued = await cluster.service.handlers.logIn(
+    logInBody({ user: 'ana', password, otp }),
+    cluster.as(proxy),
+  );
+  const identity = readTlsIdentity(issued.tls_certificate);
+  assert.ok(identity?.kind === 'user');
+  const fresh = { ...person('ana'), issued: issuedAt(identity.validAfter) } as Caller;
+  assert.deepEqual(await cluster.service.admits(fresh), { ok: true });
+});
+
+test('a lock on old certificates names no node', async (t) => {
+  const cluster = await openCluster(t);
+  const spec = { target: { node: 'web-1' }, issued_before: cluster.now().toISOString() };
+  await assert.rejects(put(cluster, { kind: 'lock', metadata: { name: 'l' }, spec }, 'create'), {
+    code: 'auth.bad_resource',
+  });
 });
 
 test('a user shows what they have set up, and cannot write it', async (t) => {

@@ -236,13 +236,20 @@ export class ResourceService {
       ? { event: 'user.update', code: 'T1003I', ...shared }
       : { event: 'user.create', code: 'T1002I', ...shared };
     const writes: Write[] = [putDocument({ ...document, spec: { ...spec, created } }, { expect })];
-    // A new user of an old name is somebody else: the lock on the old one's certificates must not be theirs.
-    // Nor are second factors that somebody else set up.
+    // A new user of an old name is somebody else: second factors that somebody else set up are not theirs.
     if (!existed) {
-      writes.push({ type: 'delete', key: keyOf('lock', farewellLock(name)) });
+      writes.push(...(await this.#outlive(name)));
       writes.push({ type: 'delete', key: credentialPrefix + name });
     }
     await this.#parts.journal.commit(writes, [told]);
+  }
+
+  /** What locks the old user's certificates out stays, and does not lock the new user's. */
+  async #outlive(name: string): Promise<Write[]> {
+    const lock = await readDocumentOf(this.#parts.store, 'lock', farewellLock(name));
+    if (lock === undefined) return [];
+    const issued_before = this.#parts.now().toISOString();
+    return [putDocument({ ...lock, spec: { ...lock.spec, issued_before } })];
   }
 
   async #putRole(document: RoleDocument, existed: boolean, expect: Condition, caller: Caller): Promise<void> {
@@ -366,6 +373,7 @@ function lockCreated({ metadata, spec }: LockDocument, caller: Caller): EventDra
     name: metadata.name,
     target: { ...spec.target },
     ...(spec.message === undefined ? {} : { message: spec.message }),
+    ...(spec.issued_before === undefined ? {} : { issued_before: spec.issued_before }),
     ...(metadata.expires === undefined ? {} : { expires: metadata.expires }),
     ...actorOf(caller),
   };

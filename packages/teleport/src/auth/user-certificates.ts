@@ -1,13 +1,14 @@
 // Certificates of users: SSH for nodes, X.509 for our own services. They say what user and roles say right now.
 import type { UserCertificates } from '@sallyport/contracts/api/auth-routes.ts';
+import { userCertificateSkewMs } from '@sallyport/contracts/api/lock.ts';
 import { joinLogin } from '@sallyport/contracts/api/session-trackers.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { EventDraft } from '@sallyport/contracts/events/event.ts';
-import { type Identity, permitExtensions } from '../ca/identity.ts';
+import { identityExtensions, permitExtensions } from '../ca/identity.ts';
 import { identityToExtensions } from '../ca/identity-extensions.ts';
 import { issueCertificate } from '../ca/issue.ts';
 import { fingerprint } from '../ca/known-hosts.ts';
-import { optionText, parseCertificate } from '../ca/parse-certificate.ts';
+import { parseCertificate } from '../ca/parse-certificate.ts';
 import { issueUserTls } from '../ca/tls-issue.ts';
 import { allowedLogins, type SessionOptions, sessionOptions } from './access.ts';
 import type { Account } from './directory.ts';
@@ -34,22 +35,10 @@ export interface IssuedCertificates {
   readonly event: EventDraft;
 }
 
-/** So that a node can tell a session by a device that is locked. Its data is one string. */
-export const mfaDeviceExtension = 'mfa-device@sallyport';
-
-/** undefined: it was made without one. */
-export function mfaDeviceOf({ extensions }: Pick<Identity, 'extensions'>): string | undefined {
-  const data = extensions.get(mfaDeviceExtension);
-  // Certificates of ours only come here: one that cannot be read was made by no code of ours.
-  return data && optionText(data, mfaDeviceExtension);
-}
-
 export const defaultTtlMs = 12 * 3600_000;
 /** At most, when no role says so. */
 export const maxTtlMs = 30 * 3600_000;
 const minTtlMs = 60_000;
-/** Clocks of nodes may be this much behind ours. */
-const skewMs = 60_000;
 
 export async function makeUserCertificates(
   parts: Parts,
@@ -63,7 +52,7 @@ export async function makeUserCertificates(
   const { ttlMs, capped } = chooseTtl(order.ttlMs, options.maxSessionTtlMs);
   const now = parts.now();
   const validity = {
-    validAfter: new Date(now.getTime() - skewMs),
+    validAfter: new Date(now.getTime() - userCertificateSkewMs),
     validBefore: new Date(now.getTime() + ttlMs),
   };
   const { ssh, tls } = parts.authorities.active('user');
@@ -77,7 +66,7 @@ export async function makeUserCertificates(
     extensions: {
       ...identityToExtensions({ ...user, ...options }),
       ...permits(options),
-      ...(order.mfaDevice === undefined ? {} : { [mfaDeviceExtension]: order.mfaDevice }),
+      ...(order.mfaDevice === undefined ? {} : { [identityExtensions.mfaDevice]: order.mfaDevice }),
     },
   });
   const { roles: roleNames, traits } = user;

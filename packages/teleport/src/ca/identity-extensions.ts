@@ -58,7 +58,8 @@ export function readIdentity(certificate: Certificate): Identity | string {
     oneOf(['best_effort', 'strict'] as const),
   );
   const traits = read(identityExtensions.traits, {}, traitMap);
-  if (!roles || !kinds || !lossPolicy || !recordSession || !traits) {
+  const mfaDevice = read(identityExtensions.mfaDevice, '', (text) => text);
+  if (!roles || !kinds || !lossPolicy || !recordSession || !traits || mfaDevice === undefined) {
     return 'an identity extension of the certificate is malformed';
   }
   return {
@@ -69,6 +70,7 @@ export function readIdentity(certificate: Certificate): Identity | string {
     lossPolicy,
     recordSession,
     traits,
+    mfaDevice: mfaDevice === '' ? undefined : mfaDevice,
     certSerial: certificate.serial,
     keyId: certificate.keyId,
     validAfter: toDate(certificate.validAfter) ?? new Date(0),

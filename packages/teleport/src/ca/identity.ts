@@ -26,6 +26,8 @@ export interface Identity {
   readonly lossPolicy: LossPolicy;
   readonly recordSession: RecordSession;
   readonly traits: Readonly<Record<string, readonly string[]>>;
+  /** Uuid of the second factor it was made with. */
+  readonly mfaDevice: string | undefined;
   readonly certSerial: bigint;
   readonly keyId: string;
   readonly validAfter: Date;
@@ -42,6 +44,7 @@ export const identityExtensions = {
   lossPolicy: 'loss-policy@sallyport',
   recordSession: 'record-session@sallyport',
   traits: 'traits@sallyport',
+  mfaDevice: 'mfa-device@sallyport',
 } as const;
 
 /** The flags OpenSSH knows; a session feature whose flag is absent is not granted. */

@@ -23,6 +23,7 @@ export interface UserTlsIdentity {
   readonly roles: readonly string[];
   readonly traits: Readonly<Record<string, readonly string[]>>;
   readonly logins: readonly string[];
+  readonly validAfter: Date;
   readonly validBefore: Date;
 }
 
@@ -80,11 +81,13 @@ function identityOf(certificate: X509Certificate): TlsIdentity | undefined {
   if (own.length !== 1 || names.length !== 1) return undefined;
   const claimed = claims.safeParse(JSON.parse(own[0]?.value.toString('utf8') ?? ''));
   if (!claimed.success || !onlyUri(names[0]?.value, identityUri(claimed.data))) return undefined;
-  return toIdentity(claimed.data, new Date(certificate.validTo));
+  return toIdentity(claimed.data, certificate);
 }
 
-function toIdentity(claimed: TlsClaims, validBefore: Date): TlsIdentity {
-  if (claimed.kind === 'user') return { ...claimed, validBefore };
+function toIdentity(claimed: TlsClaims, certificate: X509Certificate): TlsIdentity {
+  const validBefore = new Date(certificate.validTo);
+  if (claimed.kind === 'user')
+    return { ...claimed, validAfter: new Date(certificate.validFrom), validBefore };
   const { host_uuid: hostUuid, ...rest } = claimed;
   return { ...rest, hostUuid, validBefore };
 }

@@ -8,6 +8,7 @@
 // and log-ins to tunnels (beginning with a length), and none of these can be taken for another.
 import { randomBytes } from 'node:crypto';
 import type { Trust } from '@sallyport/contracts/api/auth-routes.ts';
+import { lockedOut } from '@sallyport/contracts/api/lock.ts';
 import type { LockDocument } from '@sallyport/contracts/api/resources.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { z } from 'zod';
@@ -95,10 +96,8 @@ export class RelayJudge {
     if (!verdict.ok) return verdict.reason;
     const { certificate } = verdict;
     if (!isProxy(certificate)) return 'the host certificate is not one of a proxy';
-    const locked = cluster.locks.some(
-      ({ spec }) => 'node' in spec.target && spec.target.node === certificate.keyId,
-    );
-    return locked ? 'the proxy is locked' : certificate;
+    const locked = lockedOut({ hostUuid: certificate.keyId }, cluster.locks, now());
+    return locked === undefined ? certificate : 'the proxy is locked';
   }
 
   #judgeClaim(said: Buffer, keyId: string): RelayVerdict {

@@ -1,16 +1,19 @@
 // Who comes to the gateway. Any certificate of the cluster's user CA that is in force; the login name means nothing
 // here, for the gateway has no accounts.
+import { issuedAt, lockedOut } from '@sallyport/contracts/api/lock.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { parseCertificate } from '../ca/parse-certificate.ts';
 import { verifyUserCertificate } from '../ca/verify.ts';
 import type { AuthAttempt, AuthDecision } from '../ssh-transport/ssh-server.ts';
 import type { ClusterTrust } from './cluster-trust.ts';
-import { userLock } from './lock-match.ts';
 import type { ProxyOptions } from './proxy.ts';
 
 export interface GatewayUser {
   readonly user: string;
   readonly roles: readonly string[];
+  readonly mfaDevice: string | undefined;
+  /** When the certificate was made. */
+  readonly issued: Date;
   readonly validBefore: Date | undefined;
 }
 
@@ -32,11 +35,10 @@ export function judgeUser(
     const claimed = verdict.claimedUser === undefined ? '' : ` (the certificate says ${verdict.claimedUser})`;
     return { ok: false, reason: `${verdict.reason}${claimed}` };
   }
-  const { user, roles, validBefore } = verdict.identity;
-  const locked = userLock({ user, roles }, cluster.locks, now());
-  return locked === undefined
-    ? { ok: true, identity: { user, roles, validBefore } }
-    : { ok: false, reason: locked };
+  const { user, roles, mfaDevice, validAfter, validBefore } = verdict.identity;
+  const identity = { user, roles, mfaDevice, issued: issuedAt(validAfter), validBefore };
+  const locked = lockedOut(identity, cluster.locks, now());
+  return locked === undefined ? { ok: true, identity } : { ok: false, reason: locked };
 }
 
 /** One the certificate names; none, and the verifier refuses it: a certificate for every account is not ours. */

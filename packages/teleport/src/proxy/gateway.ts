@@ -2,6 +2,7 @@
 // What flows there is SSH again, encrypted between the user and the node; the gateway cannot read it. Whether the user
 // may log in on the node is the node's decision.
 import type { Duplex } from 'node:stream';
+import { lockedOut } from '@sallyport/contracts/api/lock.ts';
 import type { NodeDocument } from '@sallyport/contracts/api/resources.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { formatAddress } from '../config/address.ts';
@@ -11,7 +12,6 @@ import type { ConnectionHandler, Refusal, SshConnection, SshServer } from '../ss
 import type { ClusterTrust } from './cluster-trust.ts';
 import { GatewaySession } from './gateway-session.ts';
 import { type GatewayUser, judgeUser } from './gateway-user.ts';
-import { nodeLock, userLock } from './lock-match.ts';
 import type { NodeDialer } from './node-dialer.ts';
 import { resolveNode, type Target } from './node-directory.ts';
 import type { ProxyLimits, ProxyOptions } from './proxy.ts';
@@ -68,7 +68,7 @@ export class Gateway {
   sweep(): void {
     const { cluster, now } = this.#options.proxy;
     for (const connection of [...this.#connections]) {
-      const locked = userLock(connection.identity, cluster.locks, now());
+      const locked = lockedOut(connection.identity, cluster.locks, now());
       if (locked !== undefined) this.#disconnect(connection, locked);
     }
   }
@@ -159,7 +159,7 @@ export class Gateway {
   /** Everything may have changed since the log-in: a connection lives for days. */
   #permitted({ identity }: Connection, target: Target): NodeDocument {
     const { cluster, now } = this.#options.proxy;
-    const locked = userLock(identity, cluster.locks, now());
+    const locked = lockedOut(identity, cluster.locks, now());
     if (locked !== undefined) throw new AppError('denied', 'proxy.locked', `${locked}.`);
     if (identity.validBefore !== undefined && identity.validBefore <= now()) {
       throw new AppError('denied', 'proxy.certificate_expired', 'Your certificate has expired.', {
@@ -169,7 +169,7 @@ export class Gateway {
     const resolution = resolveNode(target, cluster.nodes, cluster.trust.cluster_name);
     if (!resolution.ok) throw new AppError('not_found', 'proxy.no_node', `${resolution.text}.`);
     const { metadata, spec } = resolution.node;
-    const lockedNode = nodeLock({ hostUuid: metadata.name, hostname: spec.hostname }, cluster.locks, now());
+    const lockedNode = lockedOut({ hostUuid: metadata.name, hostname: spec.hostname }, cluster.locks, now());
     if (lockedNode !== undefined) throw new AppError('denied', 'proxy.locked', `${lockedNode}.`);
     return resolution.node;
   }

@@ -1,5 +1,6 @@
 // Where nodes dial in. A node logs in with its SSH host certificate as the key and its uuid as the login; from then on
 // the proxy opens streams to it, and the node asks for nothing.
+import { lockedOut } from '@sallyport/contracts/api/lock.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { Certificate } from '../ca/certificate.ts';
 import { identityExtensions } from '../ca/identity.ts';
@@ -9,7 +10,6 @@ import { startSshServer } from '../ssh-transport/server.ts';
 import type { AuthAttempt, AuthDecision, Refusal, SshServer } from '../ssh-transport/ssh-server.ts';
 import type { AgentIdentity, Agents } from './agents.ts';
 import type { ClusterTrust } from './cluster-trust.ts';
-import { nodeLock } from './lock-match.ts';
 import type { ProxyOptions } from './proxy.ts';
 
 export interface TunnelServerOptions {
@@ -95,5 +95,5 @@ function rolesOf({ extensions }: Certificate): readonly unknown[] {
 /** Why this node may keep no tunnel. */
 export function agentLock({ cluster, now }: ProxyOptions, hostUuid: string): string | undefined {
   const node = cluster.nodes.find(({ metadata }) => metadata.name === hostUuid);
-  return nodeLock({ hostUuid, hostname: node?.spec.hostname ?? hostUuid }, cluster.locks, now());
+  return lockedOut({ hostUuid, hostname: node?.spec.hostname ?? hostUuid }, cluster.locks, now());
 }

@@ -1,6 +1,7 @@
 // Whose certificate a connection showed → who calls. The handshake is looked at once a connection, its end and
 // what is trusted at every call.
 import type { TLSSocket } from 'node:tls';
+import { issuedAt } from '@sallyport/contracts/api/lock.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { TlsIdentity } from '../../ca/tls-identity.ts';
 import { type TlsTrust, verifyPeer } from '../../ca/tls-options.ts';
@@ -22,6 +23,6 @@ export function certificateCaller(trust: () => TlsTrust, now: () => Date): (sock
 
 function toCaller(identity: TlsIdentity): Caller {
   if (identity.kind === 'host') return { kind: 'host', hostUuid: identity.hostUuid, roles: identity.roles };
-  const { user, roles, traits } = identity;
-  return { kind: 'user', user, roles, traits };
+  const { user, roles, traits, validAfter } = identity;
+  return { kind: 'user', user, roles, traits, issued: issuedAt(validAfter) };
 }

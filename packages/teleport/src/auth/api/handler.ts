@@ -12,6 +12,8 @@ export type Caller =
       readonly user: string;
       readonly roles: readonly string[];
       readonly traits: Readonly<Record<string, readonly string[]>>;
+      /** When the certificate was made. */
+      readonly issued?: Date | undefined;
     }
   | { readonly kind: 'anyone' };
 

@@ -13,7 +13,6 @@ import {
   proxy,
   setUpUser,
 } from '../auth-service.fixture.ts';
-import { mfaDeviceExtension } from '../user-certificates.ts';
 
 const step = 30_000;
 const wrong = { kind: 'denied', code: 'auth.wrong_credentials' };
@@ -35,7 +34,7 @@ test('password and code give certificates that say who, as what, and where to', 
   assert.deepEqual([got.user, got.logins, got.roles], ['ana', ['root', 'ubuntu'], ['access']]);
   const ssh = parseCertificate(Buffer.from(got.ssh_certificate, 'base64'));
   assert.deepEqual([ssh.keyId, ssh.principals], ['ana', ['root', 'ubuntu', '-teleport-internal-join']]);
-  assert.match(ssh.extensions.get(mfaDeviceExtension)?.toString() ?? '', /[0-9a-f-]{36}$/);
+  assert.match(ssh.extensions.get('mfa-device@sallyport')?.toString() ?? '', /[0-9a-f-]{36}$/);
   const tls = readTlsIdentity(got.tls_certificate);
   assert.ok(tls?.kind === 'user');
   assert.deepEqual(

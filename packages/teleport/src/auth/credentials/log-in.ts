@@ -1,10 +1,10 @@
 // Log-in: password and second factor for certificates. Whoever fails learns that something was wrong, not what;
 // the audit log learns both.
 import type { LogInProof, UserCertificates } from '@sallyport/contracts/api/auth-routes.ts';
+import { lockOn, lockReason } from '@sallyport/contracts/api/lock.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import type { Account } from '../directory.ts';
-import { lockOn, lockReason } from '../lock.ts';
 import type { Parts } from '../parts.ts';
 import { answerWillBe } from '../repeats.ts';
 import type { Write } from '../store/store.ts';
@@ -77,7 +77,7 @@ export class LogIn {
     }
     const { account, device } = proven;
     const lock = lockOn(
-      { user, roles: account.user.roles, mfaDevice: device?.id },
+      { user, roles: account.user.roles, mfaDevice: device?.id, issued: this.#parts.now() },
       await this.#parts.directory.locks(),
       this.#parts.now(),
     );

@@ -10,9 +10,12 @@ import { parseCertificate } from '../../ca/parse-certificate.ts';
 import { issueHostTls, splitNames } from '../../ca/tls-issue.ts';
 import { listDocuments } from '../documents.ts';
 import type { Parts } from '../parts.ts';
-import type { Item, Store, Write } from '../store/store.ts';
+import type { Condition, Item, Store, Write } from '../store/store.ts';
 
-/** `host/<uuid>`: stays when heartbeats stop, until an administrator removes the host. */
+/**
+ * `host/<uuid>`: stays when heartbeats stop, until an administrator removes the host, or it was not heard of for so long
+ * that its certificates ended long ago (`hostMemoryMs`).
+ */
 export interface HostRecord {
   readonly hostUuid: string;
   readonly nodename: string;
@@ -39,6 +42,11 @@ export interface MadeHostCertificates {
 
 /** Long enough to outlive an auth service that is away for days; renewed well before. */
 export const hostTtlMs = 14 * 24 * 3600_000;
+/**
+ * After the last join or renewal. A host that comes back later has to join anew in any case; its uuid is then free for
+ * another key. Several lives of a certificate: so long `join.host_taken` says that somebody else uses a uuid.
+ */
+export const hostMemoryMs = 4 * hostTtlMs;
 /** Clocks of the cluster may be this much behind ours. */
 const skewMs = 5 * 60_000;
 const uuidForm = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
@@ -54,9 +62,20 @@ export async function readHost(
   return item && { record: JSON.parse(item.value) as HostRecord, item };
 }
 
-export function putHost(record: HostRecord, expect: Write['expect']): Write {
-  const write = { type: 'put' as const, key: hostKey(record.hostUuid), value: JSON.stringify(record) };
-  return expect === undefined ? write : { ...write, expect };
+export function putHost(record: HostRecord, now: Date, expect: Condition): Write {
+  const expires = new Date(now.getTime() + hostMemoryMs);
+  return { type: 'put', key: hostKey(record.hostUuid), value: JSON.stringify(record), expires, expect };
+}
+
+/** Hosts from before records ended: from now on they do, unless they renew. */
+export async function endOldHosts(store: Store, now: Date): Promise<number> {
+  const endless = (await store.range(hostKey(''))).filter(({ expires }) => expires === undefined);
+  for (const { value, revision } of endless) {
+    const write = putHost(JSON.parse(value) as HostRecord, now, { revision });
+    // Somebody else has written it meanwhile, with an end.
+    await store.commit([write]).catch(() => undefined);
+  }
+  return endless.length;
 }
 
 export async function makeHostCertificates(parts: Parts, order: HostOrder): Promise<MadeHostCertificates> {

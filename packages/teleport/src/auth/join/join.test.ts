@@ -118,6 +118,29 @@ test('without the private key the host key is only a claim', async (t) => {
   await refuses(cluster, await joinBody(cluster, thief, 'static-secret'), 'join.no_possession', /host key/);
 });
 
+test('a host that was not heard of for four lives of a certificate is forgotten; one that renews is not', async (t) => {
+  const cluster = await openCluster(t);
+  const [gone, here] = [newHost(), newHost('here')];
+  await joinHost(cluster, gone);
+  await joinHost(cluster, here);
+  const lifeMs = 14 * 24 * 3600_000;
+  const body = {
+    ssh_public_key: here.local.sshPublicKey.toString('base64'),
+    tls_public_key: here.local.tlsPublicKey,
+    principals: here.local.principals,
+    version: '1.2.3',
+  };
+  cluster.advance(2 * lifeMs);
+  await cluster.service.handlers.renewHost(call(body), cluster.as(here.caller));
+  const posing = newHost();
+  posing.local.hostUuid = gone.local.hostUuid;
+  await refuses(cluster, await joinBody(cluster, posing, 'static-secret'), 'join.host_taken', /another key/);
+  cluster.advance(2 * lifeMs);
+  await joinHost(cluster, posing);
+  assert.deepEqual(await cluster.service.admits(here.caller), { ok: true });
+  assert.equal((await cluster.store.range(`host/${here.local.hostUuid}`)).length, 1);
+});
+
 test('the signature covers the whole request; who signs the challenge only is told to be upgraded', async (t) => {
   const cluster = await openCluster(t);
   const body = await joinBody(cluster, newHost(), 'static-secret');

@@ -2,12 +2,12 @@
 // reason, to the host and to the audit log.
 import type { HostCertificates, Trust } from '@sallyport/contracts/api/auth-routes.ts';
 import { joinProofText, joinProofVersion } from '@sallyport/contracts/api/join-proof.ts';
+import { lockOn, lockReason } from '@sallyport/contracts/api/lock.ts';
 import type { HostRole } from '@sallyport/contracts/api/route.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import { verifySignature } from '../../ca/signature.ts';
 import type { LocalHost } from '../auth-service.ts';
-import { lockOn, lockReason } from '../lock.ts';
 import type { Parts } from '../parts.ts';
 import { answerWillBe } from '../repeats.ts';
 import type { Write } from '../store/store.ts';
@@ -93,7 +93,11 @@ export class Joining {
     const writes = [
       this.#parts.challenges.use(nonce),
       ...admission.writes,
-      putHost(record, before === undefined ? 'nothing' : { revision: before.item.revision }),
+      putHost(
+        record,
+        this.#parts.now(),
+        before === undefined ? 'nothing' : { revision: before.item.revision },
+      ),
     ];
     const joined: Joined = { ...certificates, trust: this.#parts.authorities.trust() };
     if (admission.labels !== undefined) joined.labels = { ...admission.labels };
@@ -133,9 +137,9 @@ export class Joining {
     const record = { ...found.record, sshPublicKey: request.ssh_public_key };
     const order = { record, tlsPublicKey: request.tls_public_key, principals: request.principals };
     const { certificates, event } = await makeHostCertificates(this.#parts, order);
-    const changed = record.sshPublicKey !== found.record.sshPublicKey;
-    const writes = changed ? [putHost(record, { revision: found.item.revision })] : [];
-    await this.#parts.journal.commitTold(writes, [event]);
+    // Written each time: it moves the end of the record.
+    const write = putHost(record, this.#parts.now(), { revision: found.item.revision });
+    await this.#parts.journal.commitTold([write], [event]);
     return { ...certificates, trust: this.#parts.authorities.trust() };
   }
 
@@ -151,8 +155,7 @@ export class Joining {
     };
     const order = { record, tlsPublicKey: host.tlsPublicKey, principals: host.principals };
     const { certificates, event } = await makeHostCertificates(this.#parts, order);
-    const same = JSON.stringify(found?.record) === JSON.stringify(record);
-    await this.#parts.journal.commitTold(same ? [] : [putHost(record, 'anything')], [event]);
+    await this.#parts.journal.commitTold([putHost(record, this.#parts.now(), 'anything')], [event]);
     return certificates;
   }
 

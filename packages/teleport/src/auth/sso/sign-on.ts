@@ -2,6 +2,7 @@
 // word about a person. The word becomes a user for as long as the certificates live. Every refusal is in the audit log.
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { ConnectorKind } from '@sallyport/contracts/api/connectors.ts';
+import { lockOn, lockReason } from '@sallyport/contracts/api/lock.ts';
 import { resourceName } from '@sallyport/contracts/api/resource-parts.ts';
 import type { UserDocument } from '@sallyport/contracts/api/resources.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
@@ -10,7 +11,6 @@ import type { BrowserLogIn, BrowserLogIns } from '../credentials/browser-log-ins
 import { gone } from '../credentials/browser-log-ins.ts';
 import { credentialPrefix } from '../credentials/device.ts';
 import { putDocument, readDocumentOf } from '../documents.ts';
-import { lockOn, lockReason } from '../lock.ts';
 import type { Parts } from '../parts.ts';
 import type { Item, Write } from '../store/store.ts';
 import { makeUserCertificates } from '../user-certificates.ts';
@@ -188,7 +188,11 @@ export class SignOn {
     if (taken !== undefined) throw refused(taken, 'auth.sso_name_taken');
     const user = ssoUser({ vouched, provider, existing, now: now() });
     const roles = await directory.roles(user.spec.roles);
-    const lock = lockOn({ user: username, roles: user.spec.roles }, await directory.locks(), now());
+    const lock = lockOn(
+      { user: username, roles: user.spec.roles, issued: now() },
+      await directory.locks(),
+      now(),
+    );
     if (lock !== undefined) throw refused(lockReason(lock), 'auth.locked');
     const actor = { user: username, user_kind: 1 as const };
     const { order } = logIn;

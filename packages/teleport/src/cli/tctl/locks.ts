@@ -14,11 +14,13 @@ export interface LockFlags {
   readonly mfaDevice?: string;
   readonly message?: string;
   readonly ttl?: string;
+  readonly issuedBefore?: string;
 }
 
 export async function lockAction(config: string | undefined, flags: LockFlags): Promise<void> {
   const target = targetOf(flags);
   const ttl = ttlOf(flags.ttl);
+  const issuedBefore = instantOf(flags.issuedBefore);
   const name = randomUUID();
   await withCluster(config, async ({ client }) => {
     await client.putResource({
@@ -31,11 +33,25 @@ export async function lockAction(config: string | undefined, flags: LockFlags): 
           name,
           ...(ttl === undefined ? {} : { expires: new Date(Date.now() + ttl).toISOString() }),
         },
-        spec: { target, ...(flags.message === undefined ? {} : { message: flags.message }) },
+        spec: {
+          target,
+          ...(flags.message === undefined ? {} : { message: flags.message }),
+          ...(issuedBefore === undefined ? {} : { issued_before: issuedBefore }),
+        },
       },
     });
     const life = ttl === undefined ? `until \`tctl rm lock/${name}\`` : `for ${flags.ttl}`;
     print(`Created a lock with name "${name}", ${life}.`);
+  });
+}
+
+/** `now`, or an instant in RFC 3339. */
+function instantOf(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  const instant = text === 'now' ? new Date() : new Date(text);
+  if (!Number.isNaN(instant.getTime())) return instant.toISOString();
+  throw new AppError('bad_input', 'cli.bad_time', `"${text}" is no time.`, {
+    hint: 'Write now, or a time such as 2026-01-31T12:00:00Z.',
   });
 }
 

@@ -141,9 +141,14 @@ export function tctlProgram() {
       .option('--node <uuid>', 'a node: its sessions, and its place in the cluster')
       .option('--mfa-device <uuid>', 'a second factor')
       .option('--message <text>', 'shown to whoever is locked')
+      .option(
+        '--issued-before <time>',
+        'only certificates made before it (now, or 2026-01-31T12:00:00Z): who logs in anew goes on',
+      )
       .option('--ttl <duration>', 'how long (default: until it is removed)')
       .action(async (flags) => (await import('./locks.ts')).lockAction(config(), flags)),
     'tctl lock --user=alice --message="laptop stolen" --ttl=24h',
+    'tctl lock --user=alice --issued-before=now --ttl=30h',
     'tctl get locks',
     'tctl rm lock/UUID',
   );

@@ -1,17 +1,15 @@
 // Who may come in: the certificate as the cluster's authorities verify it, then the access decision by the roles and
 // locks as this host knows them now. Joins the rooms `ca`, `auth` and `membership` for the room `ssh`, which knows
 // neither users nor roles. Auth need not be reachable.
-import type { LockDocument, RoleDocument } from '@sallyport/contracts/api/resources.ts';
+import { issuedAt, lockedOut, toLock } from '@sallyport/contracts/api/lock.ts';
+import type { RoleDocument } from '@sallyport/contracts/api/resources.ts';
 import { joinLogin } from '@sallyport/contracts/api/session-trackers.ts';
 import { type AccessNode, decideAccess, decideJoiner } from '../../auth/access.ts';
-import { type Lock, lockOn, lockReason } from '../../auth/lock.ts';
 import type { Role } from '../../auth/role.ts';
 import { toRole } from '../../auth/role-document.ts';
 import { readSessionMfa } from '../../auth/session-mfa.ts';
 import { decideJoin } from '../../auth/sharing/join-decision.ts';
 import { requirementOf } from '../../auth/sharing/requirement.ts';
-import { mfaDeviceOf } from '../../auth/user-certificates.ts';
-import { toLock } from '../../auth/user-document.ts';
 import { parsePublicKeyLine } from '../../ca/public-key.ts';
 import { verifyUserCertificate } from '../../ca/verify.ts';
 import type { ClusterCache } from '../../membership/cluster-cache.ts';
@@ -63,8 +61,9 @@ export class Admission {
       user: identity.user,
       roles,
       traits: identity.traits,
+      issued: issuedAt(identity.validAfter),
       node: node(),
-      mfaDevice: mfaDeviceOf(identity),
+      mfaDevice: identity.mfaDevice,
       requireSessionMfa: cluster.settings?.require_session_mfa,
       sessionMfa,
       locks: cluster.locks.map(toLock),
@@ -96,11 +95,9 @@ export class Admission {
   lockedOut({ user, roles, login, identity }: LiveUser): string | undefined {
     const { cluster, node, now } = this.#options;
     const { hostUuid, hostname } = node();
-    const mfaDevice = identity && mfaDeviceOf(identity);
-    const subject = { user, roles, login, hostUuid, hostname, mfaDevice };
-    const locks: readonly Lock[] = cluster.locks.map((lock: LockDocument) => toLock(lock));
-    const lock = lockOn(subject, locks, now());
-    return lock === undefined ? undefined : lockReason(lock);
+    const issued = identity && issuedAt(identity.validAfter);
+    const subject = { user, roles, login, hostUuid, hostname, mfaDevice: identity?.mfaDevice, issued };
+    return lockedOut(subject, cluster.locks, now());
   }
 
   /** The roles the certificate names, as they are defined now: to record less or more takes effect at once. */

@@ -182,7 +182,7 @@ void sftp_long_name(char *text, size_t size, const char *name, const struct stat
 {
 	char mode[11], when[32] = "?";
 	time_t age = time(NULL) - stat->st_mtime;
-	struct tm *local = localtime(&stat->st_mtime);
+	struct tm parts, *local = localtime_r(&stat->st_mtime, &parts); /* unlike localtime: no stat of its own each time */
 
 	mode_text(stat->st_mode, mode);
 	if (local)

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { VERSION = 3 };
@@ -132,6 +133,7 @@ void run_sftp(const struct account *account)
 		fflush(stderr);
 		_exit(1);
 	}
+	tzset();
 	if (!sftp_next(&packet, &length))
 		_exit(0);
 	greet(packet, length);

@@ -1,7 +1,7 @@
 // Bytes between a client and the program that serves it files. Looked at first, passed on second, copied never:
 // chunks go on as they came. A client that does not read stops the program, a program that does not read stops the
 // client, and so does a log that has fallen behind.
-import type { Readable, Writable } from 'node:stream';
+import { finished, type Readable, type Writable } from 'node:stream';
 import type { ChannelWriter, SessionChannel } from '../../ssh-transport/session-channel.ts';
 import type { SessionPipes } from '../launch.ts';
 import type { ByteCounts, FlowEnd, RecordOutput } from '../terminal-flow.ts';
@@ -65,8 +65,7 @@ export class TransferFlow {
       log.push(follower.take());
       if (!sink.write(bytes) || this.#holdsInput) source.pause();
     });
-    const ended = () => sink.end();
-    source.on('end', ended).on('close', ended).on('error', ended);
+    finished(source, { writable: false }, () => sink.end());
   }
 
   #passOutput(source: Readable, writer: ChannelWriter): Promise<FlowEnd> {
@@ -93,11 +92,11 @@ export class TransferFlow {
         });
       }
     });
-    const over = () => {
+    // Not 'end': a program that was gone before anybody listened has said that already.
+    finished(source, { writable: false }, () => {
       ended = true;
       if (ahead === 0) resolve('ended');
-    };
-    source.on('end', over).on('close', over).on('error', over);
+    });
     return promise;
   }
 

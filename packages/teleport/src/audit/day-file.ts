@@ -63,10 +63,10 @@ export class DayFile {
 
   /** Writes all of it or, as far as a reader of whole lines can tell, nothing; rejects with what the system said. */
   async append(lines: Buffer, sync: boolean): Promise<void> {
-    const before = (await this.#handle.stat()).size;
-    const foreign = before !== this.#end;
+    const foreign = (await this.#handle.stat()).size !== this.#end;
     this.#shared ||= foreign && this.#end !== undefined;
-    const midLine = this.#midLine || (foreign && before > 0 && !(await endsLine(this.#handle, before)));
+    const midLine = this.#midLine || (foreign && !(await this.#settles()));
+    const before = (await this.#handle.stat()).size;
     const data = midLine ? Buffer.concat([newline, lines]) : lines;
     let written = 0;
     try {
@@ -84,6 +84,17 @@ export class DayFile {
 
   close(): Promise<void> {
     return this.#handle.close();
+  }
+
+  /** False: the file ends inside a line, and nobody is about to write the rest of it. */
+  async #settles(): Promise<boolean> {
+    const deadline = performance.now() + settleMs;
+    for (;;) {
+      const { size } = await this.#handle.stat();
+      if (size === 0 || (await endsLine(this.#handle, size))) return true;
+      if (performance.now() > deadline) return false;
+      await delay(1);
+    }
   }
 
   /** Our first line may have been written behind half a line of a process that died: then it is written again. */

@@ -11,6 +11,7 @@ import { FileLog } from './file-log.ts';
 import { LogLayout } from './log-layout.ts';
 import type { PostgresLog, PostgresLogStats } from './postgres-log.ts';
 import { type EventPages, PagedSearch } from './search-page.ts';
+import { StdoutLog } from './stdout-log.ts';
 
 export interface OpenAuditLogOptions {
   /** Uuid of this host: names its folder. */
@@ -39,9 +40,11 @@ export interface OpenedAuditLog {
 
 interface Opened {
   readonly name: string;
-  readonly log: FileLog | PostgresLog;
+  readonly log: FileLog | PostgresLog | StdoutLog;
   readonly pages: EventPages;
 }
+
+const noPages: EventPages = { page: async () => ({ events: [], startKey: '' }) };
 
 export async function openAuditLog(
   { storage, dataDir }: Pick<Config, 'storage' | 'dataDir'>,
@@ -74,6 +77,7 @@ async function open(
   { retentionPeriodMs }: Config['storage'],
   { hostUuid, secondary, observe, onDropped }: OpenAuditLogOptions,
 ): Promise<Opened> {
+  if (uri === 'stdout://') return { name: uri, log: new StdoutLog(), pages: noPages };
   if (uri.startsWith('file:')) {
     const logDir = fileURLToPath(uri);
     const log = await FileLog.open({
@@ -102,18 +106,19 @@ async function join_(opened: readonly Opened[]): Promise<OpenedAuditLog> {
   const [first] = opened;
   if (first === undefined) throw new Error('there is always one');
   const databases = opened.flatMap(({ name, log }) => ('problem' in log ? { name, log } : []));
-  const files = opened.flatMap(({ name, log }) => (log instanceof FileLog ? { name, log } : []));
+  const file = opened.map(({ log }) => log).find((log) => log instanceof FileLog);
   const [positioned] = databases;
   const joined = {
     pages: first.pages,
-    file: files[0]?.log,
+    file,
     places: opened.map(({ name }) => name),
     problem: () => databases.map(({ log }) => log.problem).find((problem) => problem !== undefined),
     stats: () => databases.map(({ name, log }) => [name, log.stats] as const),
   };
   if (opened.length === 1) return { ...joined, log: first.log, positioned: positioned?.log };
   const others: LogSink[] = databases.slice(1);
-  for (const { name, log } of files) others.push({ name, log: await OnceLog.of(log) });
+  for (const { name, log } of opened)
+    if (!('problem' in log)) others.push({ name, log: await OnceLog.of(log) });
   const sinks = { others, searched: first.log };
   if (positioned === undefined) return { ...joined, log: new EveryLog({ ...sinks, positioned }), positioned };
   const log = new PositionedEveryLog({ ...sinks, positioned });

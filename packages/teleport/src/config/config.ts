@@ -88,6 +88,8 @@ export interface SshServiceConfig {
   readonly x11: { readonly enabled: boolean; readonly firstDisplay: number };
   readonly sshFileCopy: boolean;
   readonly permitUserEnvironment: boolean;
+  /** For roles that say so. */
+  readonly createHostUsers: boolean;
   readonly enhancedRecording: EnhancedRecordingConfig;
 }
 

@@ -83,9 +83,8 @@ test('every key that nothing acts on yet is warned about, with its line', async 
   const { warnings } = await loadConfigFile(fixture('every-key.yaml'));
   const keys = warnings.filter(({ code }) => code === 'not_in_effect').map(({ key }) => key);
   for (const key of [
-    'teleport.storage.audit_events_uri',
+    'teleport.storage.audit_sessions_uri',
     'auth_service.session_recording',
-    'ssh_service.x11.enabled',
     'proxy_service.acme',
   ])
     assert.ok(keys.includes(key), key);
@@ -187,6 +186,34 @@ const mistakes: [what: string, yaml: string, ...expected: string[]][] = [
     'an unknown version',
     'version: v9',
     'f:1:10: version must be one of v1, v2, v3, not "v9"; did you mean "v1"?',
+  ],
+  [
+    'a database without a string to reach it by',
+    'teleport:\n  storage:\n    type: postgresql',
+    'f:3:5: teleport.storage.type is postgresql, but teleport.storage.conn_string is not set',
+  ],
+  [
+    'a string of no database',
+    'teleport:\n  storage:\n    conn_string: postgresql://u@h/d',
+    'f:3:5: teleport.storage.conn_string is set, but teleport.storage.type is sqlite',
+  ],
+  [
+    'a parameter of the connection that would be ignored',
+    'teleport:\n  storage: { type: postgresql, conn_string: "postgresql://u@h/d?sslmod=require" }',
+    'f:2:45: teleport.storage.conn_string unknown parameter "sslmod"; did you mean "sslmode"?',
+  ],
+  [
+    'a connection that may go without TLS unasked',
+    'teleport:\n  storage: { type: postgresql, conn_string: "postgresql://u@h/d?sslmode=prefer" }',
+    'f:2:45: teleport.storage.conn_string sslmode must be one of disable, require, verify-ca, verify-full, not "prefer": others may go without TLS unasked',
+  ],
+  [
+    'places for events that are none, or not together',
+    'teleport:\n  storage:\n    audit_events_uri: ["stdout://", "file://log", "stdout://"]\n    retention_period: 1h',
+    'f:3:5: teleport.storage.audit_events_uri names a place twice',
+    'f:3:5: teleport.storage.audit_events_uri: stdout:// cannot be searched, so another place comes first',
+    'f:3:37: teleport.storage.audit_events_uri[1] must be file:///FOLDER, with three slashes and nothing behind the folder',
+    'f:4:5: teleport.storage.retention_period must be at least 24h: whole days are dropped',
   ],
   [
     'a token without roles',

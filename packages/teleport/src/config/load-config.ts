@@ -14,6 +14,7 @@ export const defaultConfigPath = '/etc/teleport.yaml';
 const pageBytes = 4096;
 /** Never smaller: the documented defaults (576 KiB together) hold about ten commands in flight and lose events. */
 const minRingBytes = 16 * 1024 * 1024;
+const dayMs = 24 * 3600 * 1000;
 const maxRingBytes = 1024 * 1024 * 1024;
 
 /** Throws AppError `config.invalid`: each problem as `file:line:column: …`. */
@@ -23,6 +24,7 @@ export function loadConfig(text: string, source = 'teleport.yaml'): LoadedConfig
   const raw = teleportYaml.read(root, { reader, path: '', anchor: root });
   checkDialect(raw, reader);
   checkTokens(raw, reader);
+  checkStorage(raw, reader);
   checkPamEnvironment(raw, reader);
   checkLabelCommands(raw, reader);
   reader.finish();
@@ -83,6 +85,27 @@ function checkDialect(raw: Raw, reader: YamlReader): void {
     message: `both auth_server (line ${auth.line}) and proxy_server (line ${proxy.line}) are given; proxy_server is used, auth_server is not`,
     ...auth,
   });
+}
+
+function checkStorage({ teleport: { storage } }: Raw, reader: YamlReader): void {
+  const key = 'teleport.storage';
+  const type = reader.given.get(`${key}.type`);
+  const connString = reader.given.get(`${key}.conn_string`);
+  if (storage.type === 'postgresql' && type && !connString)
+    reader.problem(type, `${key}.type is postgresql, but ${key}.conn_string is not set`);
+  if (storage.type !== 'postgresql' && connString)
+    reader.problem(connString, `${key}.conn_string is set, but ${key}.type is ${storage.type}`);
+  const events = reader.given.get(`${key}.audit_events_uri`);
+  if (events && new Set(storage.audit_events_uri).size < storage.audit_events_uri.length)
+    reader.problem(events, `${key}.audit_events_uri names a place twice`);
+  if (events && storage.audit_events_uri[0] === 'stdout://')
+    reader.problem(
+      events,
+      `${key}.audit_events_uri: stdout:// cannot be searched, so another place comes first`,
+    );
+  const retention = reader.given.get(`${key}.retention_period`);
+  if (retention && (storage.retention_period ?? dayMs) < dayMs)
+    reader.problem(retention, `${key}.retention_period must be at least 24h: whole days are dropped`);
 }
 
 function checkTokens(raw: Raw, reader: YamlReader): void {
@@ -226,6 +249,7 @@ function toSsh(ssh: Raw['ssh_service']): Config['ssh'] {
     x11: { enabled: ssh.x11.enabled, firstDisplay: ssh.x11.display_offset },
     sshFileCopy: ssh.ssh_file_copy,
     permitUserEnvironment: ssh.permit_user_env,
+    createHostUsers: !ssh.disable_create_host_user,
     enhancedRecording: toEnhancedRecording(ssh.enhanced_recording),
   };
 }

@@ -5,6 +5,7 @@ import { formatAddress, parseAddress } from './address.ts';
 import type { Address } from './config.ts';
 import { formatDuration, parseDuration } from './duration.ts';
 import { nearestKey } from './nearest-key.ts';
+import { parsePostgresUri } from './postgres-uri.ts';
 import type { YamlReader } from './yaml-reader.ts';
 
 /** Where a value stands: its dotted path for messages, and the node to point at when it is absent. */
@@ -175,6 +176,28 @@ export function path<T extends Optional<string>>(options: FieldOptions<T>): Fiel
     // `..` in a cgroup path would leave the slice that isolates this instance.
     return value.split('/').includes('..') ? { problem: `${where} must not contain ".."` } : { value };
   });
+}
+
+/** Of a PostgreSQL database. What is wrong with it is said here, where line and column are known. */
+export function databaseUri<T extends Optional<string>>(options: FieldOptions<T>): Field<T | string> {
+  return scalar<T | string>('`postgresql://USER@HOST/DATABASE`', options, String, parseDatabaseUri);
+}
+
+/** A database, a folder, or the standard output. */
+export function eventsUri<T extends Optional<string>>(options: FieldOptions<T>): Field<T | string> {
+  const what = '`postgresql://…`, `file:///folder` or `stdout://`';
+  return scalar<T | string>(what, options, String, (value, where) => {
+    if (value === 'stdout://') return { value };
+    if (!/^file:/.test(value)) return parseDatabaseUri(value, where);
+    const url = URL.canParse(value) ? new URL(value) : undefined;
+    if (url?.host === '' && url.search === '' && url.hash === '' && url.pathname.length > 1) return { value };
+    return { problem: `${where} must be file:///FOLDER, with three slashes and nothing behind the folder` };
+  });
+}
+
+function parseDatabaseUri(value: string, where: string): Parsed<string> {
+  const parsed = parsePostgresUri(value);
+  return parsed.ok ? { value } : { problem: `${where} ${parsed.problem}` };
 }
 
 /** A list; one value alone is taken as a list of one. */

@@ -5,7 +5,9 @@ import {
   address,
   always,
   bool,
+  databaseUri,
   duration,
+  eventsUri,
   integer,
   list,
   name,
@@ -35,21 +37,19 @@ const storage = section(
   {
     type: oneOf(['dir', 'sqlite', 'postgresql'], {
       default: 'sqlite',
-      doc: 'Where users, roles, tokens and nodes are kept. `sqlite` and `dir` are a file in `data_dir`.',
-      notYet: (type) => type === 'postgresql',
+      doc: 'Where users, roles, tokens and nodes are kept. `sqlite` and `dir` are a file in `data_dir`; `postgresql` is a database, for one auth server or several.',
     }),
-    conn_string: text({
+    conn_string: databaseUri({
       default: none,
-      doc: 'Connection string of a `postgresql` store.',
-      notYet: always,
+      doc: 'Of the `postgresql` store. `sslmode` is `verify-full` when not given, `disable` on a unix socket; also understood: `sslrootcert`, `sslcert`, `sslkey` (files), `host`, `port`, `pool_max_conns`.',
     }),
     encryption_key_file: path({
       default: none,
       doc: 'Seals what is secret in the store: keys of the authorities, password hashes, second factors. 32 random bytes in hex or base64, mode 0600, the same on every auth server.',
     }),
-    audit_events_uri: list(text({ default: '', doc: 'A place for audit events.' }), {
-      doc: 'Further places audit events go to.',
-      notYet: always,
+    audit_events_uri: list(eventsUri({ default: '', doc: 'A place for audit events.' }), {
+      shown: '`log` in `data_dir`; with a `postgresql` store that database',
+      doc: 'Where audit events go: `postgresql://…`, `file:///folder` or `stdout://`. With several an event counts as kept when every one of them has it; the first is searched.',
     }),
     audit_sessions_uri: text({
       default: none,
@@ -58,8 +58,7 @@ const storage = section(
     }),
     retention_period: duration({
       default: none,
-      doc: 'How long audit events are kept. Without it, for ever.',
-      notYet: always,
+      doc: 'How long audit events are kept, by the day they arrived: whole days are dropped. Without it, for ever.',
     }),
   },
   { doc: 'Where state is kept. Without it: files in `data_dir`.' },
@@ -296,6 +295,10 @@ const sshService = section(
     permit_user_env: bool({
       default: false,
       doc: "Read the account's `~/.ssh/environment` and `~/.tsh/environment` into a session's environment.",
+    }),
+    disable_create_host_user: bool({
+      default: false,
+      doc: 'Make no accounts on this host, whatever roles say (`create_host_user_mode`).',
     }),
     enhanced_recording: enhancedRecording,
   },

@@ -11,6 +11,7 @@ import { createClient } from '@sallyport/contracts/api/client.ts';
 import type { ResourceDocument } from '@sallyport/contracts/api/resources.ts';
 import { generateSync } from 'otplib';
 import { socketTransport } from '../../membership/transport.ts';
+import { removeCgroups, removeRecorders } from '../teleport/host-remains.fixture.ts';
 
 const bin = (name: string) => resolve(import.meta.dirname, '../../../bin', name);
 export const tshProgram = bin('tsh');
@@ -46,6 +47,8 @@ export interface ClusterOptions {
   readonly secondFactor?: string;
   /** Without it: auth and proxy only. */
   readonly node?: boolean;
+  /** The kernel records the node's sessions, too. */
+  readonly enhanced?: boolean;
 }
 
 export async function until<T>(
@@ -109,6 +112,8 @@ export class Account {
 }
 
 const stepSeconds = 30;
+/** One cluster of a process records with the kernel; its sessions' cgroups are below. */
+const rootPath = `/sallyport-tsh-${process.pid}`;
 
 /** `teleport start`, its log beside its configuration. */
 class Daemon {
@@ -205,7 +210,7 @@ ssh_service:
   enabled: ${options.node ?? true}
   listen_addr: 127.0.0.1:${node}
   labels: {env: test, role: web}
-  enhanced_recording: {enabled: false}
+  enhanced_recording: {enabled: ${options.enhanced ?? false}, cgroup_path: /sys/fs/cgroup/unified, root_path: ${rootPath}}
 `,
     );
     const cluster = new TestCluster(folder, name, { web, auth });
@@ -353,6 +358,8 @@ ssh_service: {enabled: true, listen_addr: "127.0.0.1:${await freePort()}", enhan
 
   async remove(): Promise<void> {
     await Promise.all([this.#daemon, ...this.#nodes].map((daemon) => daemon.stop()));
+    await removeCgroups(rootPath);
+    await removeRecorders(join(this.folder, 'data'));
     await rm(this.folder, { recursive: true, force: true });
   }
 }

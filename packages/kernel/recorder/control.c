@@ -239,6 +239,14 @@ static void reply_stats(struct client *client, __u32 id)
 	send_frame(client, id, CONTROL_STATS, &stats, sizeof(stats));
 }
 
+static bool has_others(const struct client *client)
+{
+	for (int i = 0; i < MAX_CLIENTS; i++)
+		if (clients[i] && clients[i] != client && !clients[i]->dead)
+			return true;
+	return false;
+}
+
 /* False: not a request of this protocol. */
 static bool handle(struct client *client, const struct control_frame *frame, const void *body)
 {
@@ -289,8 +297,10 @@ static bool handle(struct client *client, const struct control_frame *frame, con
 		reply_stats(client, frame->id);
 		return !frame->length;
 	case CONTROL_SHUTDOWN:
-		if (sessions_count()) {
-			reply_error(client, frame->id, -EBUSY, "sessions are being watched");
+		/* a daemon that leaves must not take the recorder from one that stays */
+		if (sessions_count() || has_others(client)) {
+			reply_error(client, frame->id, -EBUSY,
+				    sessions_count() ? "sessions are being watched" : "another daemon uses it");
 			return true;
 		}
 		control_reply(client, frame->id, CONTROL_SHUTDOWN, NULL, 0);

@@ -3,6 +3,11 @@
 import { z } from 'zod';
 
 export const tunnelChannel = 'teleport-transport';
+/**
+ * A channel of this type asks the node to dial again and to keep this tunnel as it is: another process serves the
+ * proxy's ports from now on. It is refused in any case: by nodes that know it after they have heard it.
+ */
+export const redialChannel = 'teleport-redial';
 /** Protocols a proxy's web port tells apart by ALPN (RFC 7301). */
 export const alpnProtocols = {
   /** TLS goes through to an auth server untouched. */

@@ -40,7 +40,7 @@ describe('a day file that two processes append to', () => {
     const path = join(folder, 'between.log');
     const beside = await open(path, 'a');
     const file = await DayFile.open(path, 0);
-    const rounds = 300;
+    const rounds = 60;
     for (let n = 0; n < rounds; n++) {
       // Which of them the kernel takes first is chance: over the rounds each order comes.
       const appended = file.append(Buffer.concat([line(2 * n), line(2 * n + 1)]), false);

@@ -63,10 +63,8 @@ export class DayFile {
 
   /** Writes all of it or, as far as a reader of whole lines can tell, nothing; rejects with what the system said. */
   async append(lines: Buffer, sync: boolean): Promise<void> {
-    const foreign = (await this.#handle.stat()).size !== this.#end;
-    this.#shared ||= foreign && this.#end !== undefined;
-    const midLine = this.#midLine || (foreign && !(await this.#settles()));
-    const before = (await this.#handle.stat()).size;
+    const { before, endsLine } = await this.#settle();
+    const midLine = this.#midLine || !endsLine;
     const data = midLine ? Buffer.concat([newline, lines]) : lines;
     let written = 0;
     try {
@@ -86,13 +84,15 @@ export class DayFile {
     return this.#handle.close();
   }
 
-  /** False: the file ends inside a line, and nobody is about to write the rest of it. */
-  async #settles(): Promise<boolean> {
+  /** Where the file ends. Inside a line: and nobody is about to write the rest of it. */
+  async #settle(): Promise<{ before: number; endsLine: boolean }> {
     const deadline = performance.now() + settleMs;
     for (;;) {
       const { size } = await this.#handle.stat();
-      if (size === 0 || (await endsLine(this.#handle, size))) return true;
-      if (performance.now() > deadline) return false;
+      if (size === this.#end || size === 0) return { before: size, endsLine: true };
+      this.#shared ||= this.#end !== undefined;
+      const whole = await endsLine(this.#handle, size);
+      if (whole || performance.now() > deadline) return { before: size, endsLine: whole };
       await delay(1);
     }
   }

@@ -31,6 +31,7 @@ export class CacheSnapshot {
   #pending: (() => Snapshot) | undefined;
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
+  #stopped = false;
 
   private constructor(path: string, cluster: string, log: MembershipLog, loaded: Snapshot | undefined) {
     this.#path = path;
@@ -47,8 +48,15 @@ export class CacheSnapshot {
     return new CacheSnapshot(path, cluster, log, loaded);
   }
 
+  /** Nothing is written any more. */
+  stop(): void {
+    this.#stopped = true;
+    this.#pending = undefined;
+  }
+
   /** Soon. `read` is asked at the last moment, for the newest. */
   save(read: () => Snapshot): void {
+    if (this.#stopped) return;
     this.#pending = read;
     this.#timer ??= setTimeout(() => void this.#flush(), settleMs).unref();
   }

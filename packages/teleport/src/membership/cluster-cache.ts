@@ -141,6 +141,11 @@ export class ClusterCache {
     });
   }
 
+  /** Another process of this host keeps the file from now on. */
+  stopKeeping(): void {
+    this.#snapshot.stop();
+  }
+
   /** Watches anew: this host's certificate was renewed. What is served stays. */
   reconnect(): void {
     this.#backoff.reset();

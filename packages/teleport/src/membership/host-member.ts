@@ -37,6 +37,7 @@ export class HostMember {
   readonly #listeners = new Set<() => void>();
   #membership: Membership;
   #changing: Promise<void> = Promise.resolve();
+  #kept = true;
 
   private constructor(options: MemberOptions, found: Membership) {
     this.hostUuid = options.hostUuid;
@@ -137,6 +138,11 @@ export class HostMember {
     return () => this.#listeners.delete(listener);
   }
 
+  /** Another process of this host keeps the file from now on: what changes here stays here. */
+  stopKeeping(): void {
+    this.#kept = false;
+  }
+
   /** One change after the other, each on disk before anybody sees it. */
   #become(change: (before: Membership) => Membership): Promise<void> {
     const done = this.#changing.then(async () => {
@@ -149,8 +155,9 @@ export class HostMember {
     return done;
   }
 
-  #write(next: Membership): Promise<void> {
-    return replacePrivateFile(this.#path, `${JSON.stringify({ version: 1, ...next }, null, 2)}\n`);
+  async #write(next: Membership): Promise<void> {
+    if (!this.#kept) return;
+    await replacePrivateFile(this.#path, `${JSON.stringify({ version: 1, ...next }, null, 2)}\n`);
   }
 }
 

@@ -51,6 +51,11 @@ export interface Membership {
   sessionReports(live: SessionReportsOptions['live']): SessionReports;
   /** To the configured proxies and all that the cluster tells of. */
   tunnels(configured: readonly Address[], take: TakeStream): TunnelPool;
+  /**
+   * Another process of this host has its place from now on: that one renews and keeps files. What is heard of the
+   * cluster is still served here.
+   */
+  retire(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -92,6 +97,13 @@ export async function startMembership(options: MembershipOptions): Promise<Membe
     sessionReports: (live) => kept(new SessionReports({ client, live, log })),
     heartbeat: (document) => kept(startHeartbeat({ client, document, now, log })),
     tunnels: (configured, take) => kept(startTunnelPool({ member, cluster, configured, take, now, log })),
+    async retire() {
+      member.stopKeeping();
+      cluster.stopKeeping();
+      await renewal.close();
+      // What renewal did beside: whoever signs the auth servers of tomorrow is trusted here, too.
+      cluster.onChange(() => void member.replaceTrust(cluster.trust));
+    },
     async close() {
       stop();
       await Promise.all([...running, renewal, cluster].map((part) => part.close()));

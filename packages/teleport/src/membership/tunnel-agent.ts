@@ -2,7 +2,12 @@
 // any NAT. Reconnects until it is closed. What the streams carry is the business of whoever takes them (the node's
 // own SSH server: the person's SSH runs through, encrypted between its ends).
 import type { Duplex } from 'node:stream';
-import { alpnProtocols, tunnelChannel, tunnelOpening } from '@sallyport/contracts/api/tunnel.ts';
+import {
+  alpnProtocols,
+  redialChannel,
+  tunnelChannel,
+  tunnelOpening,
+} from '@sallyport/contracts/api/tunnel.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { Certificate } from '../ca/certificate.ts';
 import { identityExtensions } from '../ca/identity.ts';
@@ -56,6 +61,8 @@ const steadyMs = 10_000;
 /** An address whose proxy has a tunnel already may lead to another proxy later. */
 const claimedMs = 30_000;
 
+const redialled = Symbol('redialled');
+
 export class TunnelAgent {
   readonly #options: TunnelAgentOptions;
   readonly #ending = new AbortController();
@@ -67,6 +74,10 @@ export class TunnelAgent {
   /** The proxy that answered has a tunnel of this host already. */
   #claimed = false;
   #waiting = new AbortController();
+  /** Tunnels we were asked to leave as they are: what runs through them goes on. */
+  readonly #left = new Set<SshClient>();
+  #redial = Promise.withResolvers<typeof redialled>();
+  #retired = false;
 
   constructor(options: TunnelAgentOptions) {
     this.#options = options;
@@ -92,15 +103,22 @@ export class TunnelAgent {
     this.#waiting.abort();
   }
 
+  /** Another process of this host has tunnels of its own: what runs through ours goes on, nothing new comes. */
+  retire(): void {
+    this.#retired = true;
+    this.#waiting.abort();
+  }
+
   async close(): Promise<void> {
     this.#ending.abort();
     this.#client?.close();
+    for (const client of this.#left) client.close();
     await this.#running;
   }
 
   async #run(): Promise<void> {
     const { signal } = this.#ending;
-    while (!signal.aborted) {
+    while (!signal.aborted && !this.#retired) {
       this.#waiting = new AbortController();
       const wake = this.#waiting.signal;
       const waitMs = await this.#once().catch((error: unknown) => this.#failed(AppError.from(error)));
@@ -141,9 +159,16 @@ export class TunnelAgent {
     log.info({ address, proxyUuid }, 'a reverse tunnel is up');
     onUp(proxyUuid);
     const up = performance.now();
-    const reason = await client.closed;
+    this.#redial = Promise.withResolvers();
+    const reason = await Promise.race([client.closed, this.#redial.promise]);
     this.#client = undefined;
     this.#proxyUuid = undefined;
+    if (reason === redialled) {
+      this.#left.add(client);
+      void client.closed.then(() => this.#left.delete(client));
+      log.info({ address, proxyUuid }, 'the proxy asks for a new tunnel; this one stays while it is used');
+      return 0;
+    }
     this.#problem = `the tunnel to ${address} has ended: ${reason}`;
     if (!this.#ending.signal.aborted) log.warn({ address, proxyUuid, reason }, 'a reverse tunnel has ended');
     // A proxy that lets in and throws out at once must not be knocked at without a pause.
@@ -206,6 +231,12 @@ export class TunnelAgent {
   }
 
   #open({ type, payload }: ChannelOpen): EventualChannelAnswer {
+    if (type === redialChannel) {
+      this.#redial.resolve(redialled);
+      return { refuse: 'prohibited', text: 'dialling again' };
+    }
+    if (this.#retired)
+      return { refuse: 'connect-failed', text: 'another daemon of this host takes new streams' };
     if (type !== tunnelChannel)
       return { refuse: 'unknown-type', text: `no channels of type ${type.slice(0, 64)} here` };
     const opening = tunnelOpening.safeParse(parseJson(payload));

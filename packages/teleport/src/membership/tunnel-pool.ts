@@ -34,6 +34,8 @@ export interface TunnelPool {
   readonly tunnels: readonly TunnelState[];
   /** Something of the above has changed. */
   onChange(listener: () => void): () => void;
+  /** Another process of this host has tunnels of its own. Those that stand stay until `close`, for what runs in them. */
+  retire(): void;
   close(): Promise<void>;
 }
 
@@ -83,6 +85,11 @@ class RunningPool implements TunnelPool {
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  retire(): void {
+    this.#unsubscribe();
+    for (const { agent } of this.#slots.values()) agent.retire();
   }
 
   async close(): Promise<void> {

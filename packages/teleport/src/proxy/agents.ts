@@ -1,7 +1,7 @@
 // The nodes that keep a reverse tunnel to this proxy. New streams go through a node's newest connection; an older one
 // keeps the streams it has, and takes over again when the newer one ends.
 import type { Duplex } from 'node:stream';
-import { type TunnelOpening, tunnelChannel } from '@sallyport/contracts/api/tunnel.ts';
+import { redialChannel, type TunnelOpening, tunnelChannel } from '@sallyport/contracts/api/tunnel.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { SshConnection } from '../ssh-transport/ssh-server.ts';
 import type { ConnectedAgent } from './proxy.ts';
@@ -23,10 +23,18 @@ interface Entry {
 
 // A node redials when it believes its connection dead, long before our keepalives know; and one that learns of this
 // proxy under two addresses dials twice and hangs up the second time. More than a few are a fault of the node.
-const maxPerHost = 4;
+// Each daemon of a node that drains keeps one, too.
+const maxPerHost = 16;
+/** After the start of a proxy its nodes come back within that, and whoever asks for one waits for it, ms. */
+const comingBackMs = 10_000;
+
+const none = Buffer.alloc(0);
 
 export class Agents {
   readonly #max: number;
+  readonly #began = performance.now();
+  /** By host uuid: who waits for its tunnel. */
+  readonly #awaited = new Map<string, Set<() => void>>();
   /** By host uuid, the newest connection last. Never empty lists. */
   readonly #entries = new Map<string, readonly Entry[]>();
 
@@ -56,6 +64,7 @@ export class Agents {
     }
     this.#entries.set(hostUuid, [...before, { connection, since: now }]);
     void connection.closed.then(() => this.#remove(connection));
+    for (const arrived of this.#awaited.get(hostUuid) ?? []) arrived();
     if (before.length >= maxPerHost) before[0]?.connection.close('replaced by newer connections');
     return true;
   }
@@ -72,6 +81,7 @@ export class Agents {
   async open(hostUuid: string, opening: TunnelOpening): Promise<Duplex> {
     const payload = Buffer.from(JSON.stringify(opening));
     let problem = new AppError('unavailable', 'proxy.no_tunnel', 'it keeps no tunnel to this proxy');
+    await this.#arrival(hostUuid);
     // The newest may be dead and not know it yet.
     for (const { connection } of (this.#entries.get(hostUuid) ?? []).toReversed()) {
       try {
@@ -81,6 +91,30 @@ export class Agents {
       }
     }
     throw problem;
+  }
+
+  /** Each agent dials anew, to whoever listens now. Those that do not know how stay with us until we end. */
+  retire(): void {
+    for (const entries of this.#entries.values())
+      for (const { connection } of entries) connection.openChannel(redialChannel, none).catch(() => {});
+  }
+
+  /** Resolves when the host has a tunnel, or has had its time. */
+  #arrival(hostUuid: string): Promise<void> {
+    const leftMs = this.#began + comingBackMs - performance.now();
+    if (this.#entries.has(hostUuid) || leftMs <= 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const waiting = this.#awaited.get(hostUuid) ?? new Set();
+      this.#awaited.set(hostUuid, waiting);
+      const done = () => {
+        clearTimeout(timer);
+        waiting.delete(done);
+        if (waiting.size === 0) this.#awaited.delete(hostUuid);
+        resolve();
+      };
+      const timer = setTimeout(done, leftMs);
+      waiting.add(done);
+    });
   }
 
   #remove(connection: AgentConnection): void {

@@ -113,6 +113,13 @@ export interface RunningProxy {
   readiness(): Readiness;
   /** Accepts nobody any more; the living stay. */
   stopListening(): void;
+  /**
+   * Another process serves these ports from now on: accepts nobody, tells agents to dial anew, lets go of connections
+   * that lose nothing by it. What people do through this one stays, as long as `streams` counts it.
+   */
+  retire(): void;
+  /** People's connections through the gateway, and streams to nodes. */
+  readonly streams: number;
   /** Ends every connection. */
   close(reason: string): Promise<void>;
 }

@@ -17,6 +17,7 @@ import { agentLock, startTunnelServer } from './tunnel-server.ts';
 import { browserLogInRoutes } from './web/browser-log-in-routes.ts';
 import { ClusterSettings } from './web/cluster-settings.ts';
 import { installRoutes } from './web/install-routes.ts';
+import { mfaRoutes } from './web/mfa-page.ts';
 import { setupRoutes } from './web/setup-routes.ts';
 import { ssoRoutes } from './web/sso-routes.ts';
 import { upgradeChannels } from './web/upgrade-channels.ts';
@@ -195,6 +196,7 @@ class Parts implements RunningProxy {
         setupRoutes({ api, settings }),
         browserLogInRoutes({ api, settings }),
         ssoRoutes({ api, settings }),
+        mfaRoutes({ api }),
       ],
     });
     this.#mux = await this.#startMux(this.#web);

@@ -30,12 +30,16 @@ export interface TlsMux {
   readonly address: Address;
   readonly connections: number;
   stopListening(): void;
+  /** Ends connections to the API and to the web, in a while: whoever has one dials again and finds who listens now. */
+  retire(): void;
   /** Ends every connection, routed or not. */
   close(): Promise<void>;
 }
 
 /** Long enough for the sentence to arrive. */
 const plainHttpLingerMs = 1_000;
+/** Calls that are on their way are over by then. */
+const passingMs = 3_000;
 
 /** The first protocol of the client's list that we know: its order is its preference. */
 export function routeOf(hello: ClientHello): MuxRoute {
@@ -52,6 +56,8 @@ class RunningMux implements TlsMux {
   readonly #options: TlsMuxOptions;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  /** Those whose owners lose nothing when they must dial again: calls are short, and watches go on where they were. */
+  readonly #passing = new Set<Socket>();
   readonly #pending: Quota;
   /** One address may hold a quarter of the port's connections: behind it may be a whole site, but never all of them. */
   readonly #places: Quota;
@@ -83,6 +89,12 @@ class RunningMux implements TlsMux {
 
   stopListening(): void {
     this.#server.close();
+  }
+
+  retire(): void {
+    setTimeout(() => {
+      for (const socket of this.#passing) socket.destroy();
+    }, passingMs).unref();
   }
 
   close(): Promise<void> {
@@ -139,8 +151,13 @@ class RunningMux implements TlsMux {
   }
 
   #route(socket: Socket, hello: ClientHello): void {
+    const route = routeOf(hello);
+    if (route === 'auth' || route === 'web') {
+      this.#passing.add(socket);
+      socket.once('close', () => this.#passing.delete(socket));
+    }
     try {
-      this.#options.routes[routeOf(hello)](socket, hello);
+      this.#options.routes[route](socket, hello);
     } catch (error) {
       this.#options.log.error({ error: String(error) }, 'a connection could not be served');
       socket.destroy();

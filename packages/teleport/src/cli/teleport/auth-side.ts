@@ -13,8 +13,16 @@ import { serverTlsOptions } from '../../ca/tls-options.ts';
 import type { Config } from '../../config/config.ts';
 import { HostMember } from '../../membership/host-member.ts';
 import type { NodeLog } from '../../ssh/node-log.ts';
-import { type AuthCore, type AuthState, openAuthCore, openAuthState } from '../auth-core.ts';
+import {
+  type AuthCore,
+  type AuthCoreOptions,
+  type AuthState,
+  openAuthCore,
+  openAuthState,
+} from '../auth-core.ts';
 import { authSocketPath } from '../auth-socket.ts';
+import type { Predecessor } from './generation/predecessor.ts';
+import type { Sockets } from './generation/sockets.ts';
 import type { ServiceMetrics } from './metrics.ts';
 
 export interface AuthSideOptions {
@@ -28,6 +36,8 @@ export interface AuthSideOptions {
   readonly version: string;
   readonly log: NodeLog;
   readonly metrics: ServiceMetrics;
+  readonly sockets: Sockets;
+  readonly predecessor: Predecessor | undefined;
 }
 
 export interface AuthSide {
@@ -35,6 +45,10 @@ export interface AuthSide {
   /** This host, enrolled by the authorities it holds itself. */
   readonly member: HostMember;
   readonly address: { readonly host: string; readonly port: number };
+  /** Lets go of what only one daemon of this host may hold: listeners, the intake of events. The rest goes on. */
+  yield(): Promise<void>;
+  /** Whoever asked for it is gone. */
+  resume(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -49,19 +63,68 @@ export async function openAuthSide(options: AuthSideOptions): Promise<AuthSide> 
 }
 
 async function serve(options: AuthSideOptions, state: AuthState): Promise<AuthSide> {
-  const { config, audit, log, version } = options;
-  const { authorities } = state;
-  const intake = await EventIntake.open({
+  const { config, sockets, predecessor } = options;
+  // Its socket first: whoever connects while neither of us serves waits, and is not refused.
+  await sockets.fetch('auth', config.auth.listenAddr);
+  await predecessor?.yieldAuth();
+  let intake = await openIntake(options);
+  const emitEvents: AuthCoreOptions['emitEvents'] = (call, context) => intake.handler(call, context);
+  const core = await openAuthCore({ ...options, emitEvents }, state);
+  const member = await enrol(core, options);
+  const metrics = apiMetrics(options.metrics.registry);
+  const listen = () => startListeners(options, { core, member, metrics });
+  let listeners: Listeners | undefined = await listen();
+  const letGo = async () => {
+    await listeners?.close();
+    listeners = undefined;
+    await intake.close();
+  };
+  return {
+    core,
+    member,
+    address: listeners.address,
+    yield: letGo,
+    async resume() {
+      if (listeners !== undefined) return;
+      intake = await openIntake(options);
+      listeners = await listen();
+    },
+    async close() {
+      if (listeners !== undefined) await letGo();
+      await core.close();
+      await state.close();
+    },
+  };
+}
+
+function openIntake({ config, audit, log, hostUuid }: AuthSideOptions): Promise<EventIntake> {
+  return EventIntake.open({
     audit,
     log,
     logDir: join(config.dataDir, 'log'),
-    hostId: options.hostUuid,
+    hostId: hostUuid,
     stateDir: join(config.dataDir, 'intake'),
     clusterName: config.auth.clusterName,
   });
-  const core = await openAuthCore({ ...options, emitEvents: intake.handler }, state);
-  const member = await enrol(core, options);
-  const metrics = apiMetrics(options.metrics.registry);
+}
+
+interface Listeners {
+  readonly address: AuthSide['address'];
+  close(): Promise<void>;
+}
+
+interface Served {
+  readonly core: AuthCore;
+  readonly member: HostMember;
+  readonly metrics: ReturnType<typeof apiMetrics>;
+}
+
+async function startListeners(
+  options: AuthSideOptions,
+  { core, member, metrics }: Served,
+): Promise<Listeners> {
+  const { config, log, version, sockets } = options;
+  const { authorities } = core;
   const shared = {
     routes: authRoutes,
     handlers: core.handlers,
@@ -88,23 +151,18 @@ async function serve(options: AuthSideOptions, state: AuthState): Promise<AuthSi
         () => authorities.trust(),
         () => new Date(),
       ),
+      bind: sockets.bind('auth'),
     },
   });
   const stops = [
     member.onChange(() => server.replaceTls(tls())),
     authorities.onChange(() => server.replaceTls(tls())),
   ];
-  const address = 'port' in server.address ? server.address : { host, port };
   return {
-    core,
-    member,
-    address,
+    address: 'port' in server.address ? server.address : { host, port },
     async close() {
       for (const stop of stops) stop();
       await Promise.all([closeServer(server), closeServer(socket)]);
-      await intake.close();
-      await core.close();
-      await state.close();
     },
   };
 }

@@ -9,6 +9,7 @@ import { AppError } from '@sallyport/contracts/errors.ts';
 import type { AuditLog } from '../../audit/audit-log.ts';
 import { FileLog } from '../../audit/file-log.ts';
 import { Outbox } from '../../audit/outbox.ts';
+import { OutboxBoxes } from '../../audit/outbox-boxes.ts';
 import { drainOutbox } from '../../audit/outbox-drain.ts';
 import { EventStamp } from '../../audit/session-emitter.ts';
 import { type HostKeys, openHostKeys } from '../../ca/host-keys.ts';
@@ -18,6 +19,10 @@ import { becomeMember } from '../../membership/join-cluster.ts';
 import { type Membership, startMembership } from '../../membership/membership.ts';
 import type { NodeLog } from '../../ssh/node-log.ts';
 import { type AuthSide, openAuthSide, rolesOf } from './auth-side.ts';
+import { AdoptedBox, type AdoptedLog } from './generation/adopted-box.ts';
+import type { Generations } from './generation/generations.ts';
+import type { Predecessor } from './generation/predecessor.ts';
+import type { Sockets } from './generation/sockets.ts';
 import { hostNames } from './host-names.ts';
 import type { ServiceMetrics } from './metrics.ts';
 
@@ -27,6 +32,11 @@ export interface ClusterSideOptions {
   readonly version: string;
   readonly log: NodeLog;
   readonly metrics: ServiceMetrics;
+  readonly sockets: Sockets;
+  readonly predecessor: Predecessor | undefined;
+  readonly generations: Generations;
+  /** No other daemon of this host lives. */
+  readonly alone: boolean;
   /** Ends the waiting for a cluster that cannot be joined yet. */
   readonly signal: AbortSignal;
 }
@@ -34,6 +44,8 @@ export interface ClusterSideOptions {
 export interface ClusterSide {
   readonly clusterName: string;
   readonly audit: AuditLog;
+  /** Logs of daemons that died and could not send all of theirs: what is still to be told of their sessions goes there. */
+  adoptLogs(): Promise<readonly AdoptedLog[]>;
   readonly stamp: EventStamp;
   readonly membership: Membership;
   readonly member: HostMember;
@@ -68,13 +80,15 @@ export async function openCluster(options: ClusterSideOptions): Promise<ClusterS
   }
 }
 
-type Side = Pick<ClusterSide, 'clusterName' | 'audit' | 'stamp' | 'membership' | 'auth'>;
+type Side = Pick<ClusterSide, 'clusterName' | 'audit' | 'adoptLogs' | 'stamp' | 'membership' | 'auth'>;
 
 async function ofAuthHost(options: ClusterSideOptions, keys: HostKeys, closers: Closers): Promise<Side> {
   const { config, hostUuid, log, metrics } = options;
   const { clusterName } = config.auth;
   const logDir = join(config.dataDir, 'log');
-  const audit = await FileLog.open({ logDir, hostId: hostUuid });
+  // While another daemon of this host writes to it, what looks torn may be that one's write on its way.
+  const secondary = !options.alone;
+  const audit = await FileLog.open({ logDir, hostId: hostUuid, secondary });
   closers.push(() => audit.close());
   metrics.audit(audit);
   for (const torn of audit.torn) log.warn({ ...torn }, 'a torn end of the audit log was moved aside');
@@ -85,13 +99,20 @@ async function ofAuthHost(options: ClusterSideOptions, keys: HostKeys, closers: 
   const caller = { kind: 'host', hostUuid, roles: rolesOf(config) } as const;
   const upstream = { transport: auth.core.transportAs(caller) };
   const membership = await enter(options, auth.member, upstream, closers);
-  return { clusterName, audit, stamp, membership, auth };
+  // One log for all daemons of this host: nothing to adopt.
+  return { clusterName, audit, adoptLogs: async () => [], stamp, membership, auth };
 }
 
 async function ofMember(options: ClusterSideOptions, keys: HostKeys, closers: Closers): Promise<Side> {
   const { config, log } = options;
   // Before anything is heard of the cluster: what a daemon before us left to be sent is safe there.
-  const outbox = await Outbox.open({ dir: join(config.dataDir, 'outbox') });
+  const { generations } = options;
+  const boxes = await OutboxBoxes.open({
+    dataDir: config.dataDir,
+    generation: generations.id,
+    isLiving: generations.isLiving,
+  });
+  const outbox = await Outbox.open({ dir: boxes.own });
   closers.push(() => outbox.close());
   const member = await join_(options, keys);
   const clusterName = member.trust.cluster_name;
@@ -99,7 +120,30 @@ async function ofMember(options: ClusterSideOptions, keys: HostKeys, closers: Cl
   closers.push(sendEvents(outbox, membership.client, log));
   options.metrics.outbox(outbox);
   log.info({ cluster: clusterName, host: options.hostUuid }, 'member of the cluster');
-  return { clusterName, audit: outbox, stamp: new EventStamp({ clusterName }), membership, auth: undefined };
+  const adopted = new Set<AdoptedBox>();
+  closers.push(async () => await Promise.all([...adopted].map((box) => box.close())));
+  const adoptLogs = async () => {
+    const opened: AdoptedLog[] = [];
+    for (const left of await boxes.adopt()) {
+      const box = await AdoptedBox.open(left, (each) => sendEvents(each, membership.client, log));
+      adopted.add(box);
+      void box.gone.then(() => adopted.delete(box));
+      log.info(
+        { events: box.audit.stats.heldEvents },
+        'the events that a daemon before this one left are sent',
+      );
+      opened.push(box);
+    }
+    return opened;
+  };
+  return {
+    clusterName,
+    audit: outbox,
+    adoptLogs,
+    stamp: new EventStamp({ clusterName }),
+    membership,
+    auth: undefined,
+  };
 }
 
 /** Until it is told to stop; what is not sent by then is sent by the next daemon. */

@@ -20,6 +20,11 @@ export function teleportProgram() {
       .option('--ca-pin <hash>', 'pin of the cluster to join (`tctl status`)', commaList)
       .option('--pid-file <file>', "where to write the daemon's process id")
       .option('--diag-addr <host:port>', 'where to serve /healthz, /readyz and /metrics')
+      .option(
+        '--drain-timeout <duration>',
+        'after a reload: how long sessions of the daemon before may go on',
+        '30h',
+      )
       .option('--insecure', 'development only: skip checks between services', false)
       .action(async (flags) => (await import('./start-flags.ts')).startAction(flags)),
     'teleport start',
@@ -55,6 +60,35 @@ export function teleportProgram() {
 
   examples(
     teleport
+      .command('reload')
+      .description(
+        'Put the configuration and the program on disk into service. Live sessions stay with the old daemon until they end.',
+      )
+      .option('--pid-file <file>', 'where the daemon wrote its process id', '/run/teleport.pid')
+      .option('--timeout <seconds>', 'how long to wait for the new daemon', '60')
+      .action(async (flags) => (await import('./reload-command.ts')).reloadAction(flags)),
+    'teleport reload',
+    'teleport reload --pid-file=/run/teleport.pid',
+  );
+
+  const install = teleport.command('install').description('Make this host run the daemon.');
+  examples(
+    install
+      .command('systemd')
+      .description('Print the systemd unit of the daemon, or write it to a file.')
+      .option('-o, --output <file>', 'where to write it (default: stdout)')
+      .option('--config <file>', 'configuration file of the daemon', '/etc/teleport.yaml')
+      .option('--pid-file <file>', 'where the daemon writes its process id', '/run/teleport.pid')
+      .option('--env-file <file>', 'variables for the daemon; may be missing', '/etc/default/teleport')
+      .option('--fd-limit <number>', 'files the daemon may have open', '524288')
+      .option('--teleport-path <path>', 'the program to start (default: this one)')
+      .action(async (flags) => (await import('./install-systemd.ts')).installSystemdAction(flags)),
+    'teleport install systemd',
+    'teleport install systemd -o /etc/systemd/system/teleport.service',
+  );
+
+  examples(
+    teleport
       .command('doctor')
       .description(
         'Can this host record sessions in the kernel, and by which hooks? Exits 1 when a needed condition fails.',
@@ -63,14 +97,6 @@ export function teleportProgram() {
       .action(async (flags) => (await import('./doctor.ts')).doctorAction(flags)),
     'teleport doctor',
     "teleport doctor --format=json | jq '.conditions[] | select(.ok | not)'",
-  );
-
-  examples(
-    teleport
-      .command('version')
-      .description('Print the version.')
-      .action(async () => (await import('../version.ts')).versionAction('teleport')),
-    'teleport version',
   );
 
   const node = teleport.command('node').description('Hosts that join a cluster.');
@@ -92,6 +118,14 @@ export function teleportProgram() {
       .action(async (flags) => (await import('./configure.ts')).nodeConfigureAction(flags)),
     'teleport node configure --proxy=proxy.example.com:443 --token=TOKEN --ca-pin=sha256:… --output=file',
     'teleport node configure --proxy=proxy.example.com:443 --token=/run/join-token --labels=env=prod --enhanced-recording',
+  );
+
+  examples(
+    teleport
+      .command('version')
+      .description('Print the version.')
+      .action(async () => (await import('../version.ts')).versionAction('teleport')),
+    'teleport version',
   );
 
   examples(

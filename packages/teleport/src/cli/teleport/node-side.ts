@@ -2,25 +2,31 @@
 // step needs the one before it; nobody can log in before the last.
 import { join } from 'node:path';
 import type { ClusterSettingsDocument, NodeDocument } from '@sallyport/contracts/api/resources.ts';
+import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import { launcherBinary } from '@sallyport/kernel/binaries.ts';
 import { formatAddress } from '../../config/address.ts';
 import type { Config } from '../../config/config.ts';
 import { parseDuration } from '../../config/duration.ts';
 import { RelayJudge } from '../../membership/relay-line.ts';
+import type { TunnelPool } from '../../membership/tunnel-pool.ts';
 import { DynamicLabels } from '../../ssh/dynamic-labels.ts';
 import type { NodePolicy } from '../../ssh/grant.ts';
 import { hostManners } from '../../ssh/host-manners.ts';
+import { HostUsers } from '../../ssh/host-users/host-users.ts';
+import type { KernelSide } from '../../ssh/kernel-watch.ts';
 import { launch } from '../../ssh/launch.ts';
-import { recoverSessions } from '../../ssh/recovery.ts';
-import type { NodeFacts } from '../../ssh/session-facts.ts';
-import { createSessionHost } from '../../ssh/session-host.ts';
-import { readBootId } from '../../ssh/session-journal.ts';
+import { type Recovery, recoverSessions } from '../../ssh/recovery.ts';
+import { type NodeFacts, serverBlock } from '../../ssh/session-facts.ts';
+import { createSessionHost, type SessionHost, type SessionHostOptions } from '../../ssh/session-host.ts';
+import { readBootId, readJournals } from '../../ssh/session-journal.ts';
 import type { SessionRegistry } from '../../ssh/session-registry.ts';
 import { defaultHoldMs } from '../../ssh/sharing/sharing.ts';
 import { type SshNode, startSshNode } from '../../ssh/ssh-server.ts';
 import { Admission } from './admission.ts';
 import type { ClusterSide } from './cluster-side.ts';
 import type { Diagnostics } from './diagnostics.ts';
+import type { Generations } from './generation/generations.ts';
+import type { Sockets } from './generation/sockets.ts';
 import { type KernelOptions, openKernel } from './kernel-side.ts';
 import type { ServiceMetrics } from './metrics.ts';
 
@@ -33,12 +39,20 @@ export interface NodeSideOptions extends KernelOptions {
   readonly version: string;
   readonly metrics: ServiceMetrics;
   readonly diagnostics: Diagnostics | undefined;
+  readonly sockets: Sockets;
+  readonly generations: Generations;
+  /** No other daemon of this host lives. */
+  readonly alone: boolean;
 }
 
 export interface NodeSide {
   readonly ssh: SshNode;
   readonly recorderPid: number | undefined;
   readonly recovered: Promise<void>;
+  /** Takes over the sessions of daemons of this host that died meanwhile. */
+  recoverDead(): Promise<void>;
+  /** Another daemon of this host is the node from now on; sessions that live stay. */
+  retire(): Promise<void>;
   /** Leaves the cluster's list and its tunnels; sessions are the caller's to end before. */
   close(): Promise<void>;
 }
@@ -47,6 +61,8 @@ type ClusterSettings = ClusterSettingsDocument['spec'];
 
 /** From the start to the cluster's roles and locks, ms. */
 const firstWatchMs = 5_000;
+/** From the first dialling to a tunnel, ms; a proxy that is away must not hold up a reload for long. */
+const firstTunnelMs = 10_000;
 
 export async function openNodeSide(given: NodeSideOptions): Promise<NodeSide> {
   const measured = new DynamicLabels(given.config.ssh.commands, { log: given.log });
@@ -62,7 +78,9 @@ export async function openNodeSide(given: NodeSideOptions): Promise<NodeSide> {
     closers.push(closeKernel);
     metrics.kernel(kernel, enhanced);
     diagnostics?.check('recorder', () => (kernel.link.recorder ? undefined : 'the kernel recorder is away'));
-    const host = createSessionHost({
+    const hostUsers = await openHostUsers(options, (draft) => void host.emitLate(cluster.stamp, draft));
+    closers.push(() => hostUsers.close());
+    const hostOptions = {
       get node() {
         return nodeFacts(options);
       },
@@ -75,19 +93,17 @@ export async function openNodeSide(given: NodeSideOptions): Promise<NodeSide> {
       manners: hostManners({
         pam: config.ssh.pam.enabled ? config.ssh.pam : undefined,
         userEnvironment: config.ssh.permitUserEnvironment,
+        hostUsers: config.ssh.createHostUsers ? hostUsers : undefined,
         log,
       }),
       kernel: enhanced ? kernel : undefined,
       launch,
+      generation: options.generations.id,
       log,
-    });
+    };
+    const host = createSessionHost(hostOptions);
     closers.push(() => host.close());
-    const recovery = await recoverSessions(host, kernel, registry);
-    if (recovery.sessions > 0)
-      log.info(
-        { sessions: recovery.sessions, lingering: recovery.lingering },
-        'interrupted sessions were taken over',
-      );
+    const recovery = await recoverDead(options, hostOptions, host, kernel);
     const { member } = cluster;
     const { cluster: known } = cluster.membership;
     const admission = new Admission({
@@ -101,7 +117,7 @@ export async function openNodeSide(given: NodeSideOptions): Promise<NodeSide> {
     const relays = new RelayJudge({ cluster: known, hostUuid: member.hostUuid, now: () => new Date() });
     await Promise.all([hearOfCluster(options), measured.first()]);
     const ssh = await startSshNode({
-      ...(tunnelled(options) ? {} : { listen: config.ssh.listenAddr }),
+      ...(tunnelled(options) ? {} : { listen: config.ssh.listenAddr, bind: options.sockets.bind('ssh') }),
       hostKeys: member.hostKeys,
       limits: { maxConnections: config.connectionLimits.maxConnections },
       host,
@@ -113,25 +129,51 @@ export async function openNodeSide(given: NodeSideOptions): Promise<NodeSide> {
       policy: () => nodePolicy(config, known.settings),
       sharing: { refusesJoin: admission.refusesJoin, holdMs: defaultHoldMs },
     });
+    closers.push(registry.onOver(() => void hostUsers.tidy()));
+    void hostUsers.tidy();
     closers.push(known.onChange(() => ssh.policyChanged()));
     metrics.ssh(ssh, registry);
     closers.push(member.onChange(() => ssh.setHostKeys(member.hostKeys)));
     closers.push(endLocked(ssh, admission, known));
-    closers.push(...enterCluster(options, ssh));
+    const place = enterCluster(options, ssh);
+    closers.push(() => place.close());
     const reports = cluster.membership.sessionReports(() => registry.reports());
     closers.push(registry.onChange((sid) => reports.changed(sid)));
+    // Whoever is reached through tunnels only is there once one stands: the daemon before us still has its own.
+    if (!options.alone) await place.reachable();
     return {
       ssh,
       get recorderPid() {
         return enhanced ? kernel.link.recorder?.hello.pid : undefined;
       },
       recovered: recovery.done,
+      recoverDead: async () =>
+        void (await recoverDead({ ...options, alone: false }, hostOptions, host, kernel)),
+      retire: async () => {
+        ssh.stopListening();
+        await place.retire();
+      },
       close,
     };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+/** They go when no session of this host's daemons needs them: with the session's journal. */
+function openHostUsers(options: NodeSideOptions, emit: (draft: EventDraft) => void): Promise<HostUsers> {
+  const { config, cluster, registry, log } = options;
+  return HostUsers.open({
+    dataDir: config.dataDir,
+    hostUuid: cluster.member.hostUuid,
+    inUse: async () => {
+      const { journals } = await readJournals(join(config.dataDir, 'spool'));
+      return new Set([...journals.map(({ facts }) => facts), ...registry.list()].map(({ login }) => login));
+    },
+    audit: (draft) => emit({ ...draft, ...serverBlock(nodeFacts(options)) }),
+    log,
+  });
 }
 
 /** The cluster's word where it was heard; this host's own file until then. */
@@ -170,21 +212,84 @@ async function hearOfCluster({ cluster, log }: NodeSideOptions): Promise<void> {
   }
 }
 
+/** Where a node is found. */
+interface Place {
+  /** Resolves when it can be reached, or after a while. */
+  reachable(): Promise<void>;
+  retire(): Promise<void>;
+  close(): Promise<void>;
+}
+
 /** Heartbeats; and tunnels, where this node is reached through proxies. */
-function enterCluster(options: NodeSideOptions, ssh: SshNode): (() => Promise<void>)[] {
+function enterCluster(options: NodeSideOptions, ssh: SshNode): Place {
   const { config, cluster } = options;
   const { membership } = cluster;
   const heartbeat = membership.heartbeat(() => nodeDocument(options, ssh));
   options.measured?.onChange(() => heartbeat.beat());
-  const closers = [() => heartbeat.close()];
-  if (tunnelled(options)) {
-    const tunnels = membership.tunnels(config.upstream.addresses, (stream, remote) =>
-      ssh.handle(stream, { remote }),
-    );
-    tunnels.onChange(() => heartbeat.beat());
-    closers.push(() => tunnels.close());
+  if (!tunnelled(options)) {
+    return {
+      reachable: async () => {},
+      retire: () => heartbeat.close(),
+      close: () => heartbeat.close(),
+    };
   }
-  return closers;
+  const tunnels = membership.tunnels(config.upstream.addresses, (stream, remote) =>
+    ssh.handle(stream, { remote }),
+  );
+  tunnels.onChange(() => heartbeat.beat());
+  return {
+    reachable: () => connected(tunnels),
+    async retire() {
+      tunnels.retire();
+      await heartbeat.close();
+    },
+    async close() {
+      await Promise.all([heartbeat.close(), tunnels.close()]);
+    },
+  };
+}
+
+function connected(tunnels: TunnelPool): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const look = () => tunnels.connected.length > 0 && resolve();
+  const stop = tunnels.onChange(look);
+  const timer = setTimeout(resolve, firstTunnelMs);
+  look();
+  return promise.finally(() => {
+    clearTimeout(timer);
+    stop();
+  });
+}
+
+/**
+ * Sessions of daemons of this host that are dead: at start, and when one beside us dies. What is still to be told of
+ * them goes into the log they had.
+ */
+async function recoverDead(
+  { cluster, registry, generations, alone, log }: NodeSideOptions,
+  hostOptions: SessionHostOptions,
+  own: SessionHost,
+  kernel: KernelSide,
+): Promise<Recovery> {
+  const { isLiving } = generations;
+  const done: Promise<void>[] = [];
+  for (const box of await cluster.adoptLogs()) {
+    const host = createSessionHost({ ...hostOptions, audit: box.audit });
+    const ofBox = {
+      isLiving: (generation: string | undefined) => generation !== box.generation,
+      alone: false,
+    };
+    const recovery = await recoverSessions(host, kernel, registry, ofBox);
+    done.push(recovery.done.then(() => box.release()));
+    tellRecovered(recovery, log);
+  }
+  const recovery = await recoverSessions(own, kernel, registry, { isLiving, alone });
+  tellRecovered(recovery, log);
+  return { ...recovery, done: Promise.all([...done, recovery.done]).then(() => {}) };
+}
+
+function tellRecovered({ sessions, lingering }: Recovery, log: NodeSideOptions['log']): void {
+  if (sessions > 0) log.info({ sessions, lingering }, 'interrupted sessions were taken over');
 }
 
 function tunnelled({ config, cluster }: NodeSideOptions): boolean {

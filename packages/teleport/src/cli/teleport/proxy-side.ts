@@ -6,6 +6,7 @@ import { dialTcp } from '../../membership/dial.ts';
 import { type RunningProxy, startProxy } from '../../proxy/start-proxy.ts';
 import type { NodeLog } from '../../ssh/node-log.ts';
 import type { ClusterSide } from './cluster-side.ts';
+import type { Sockets } from './generation/sockets.ts';
 import type { ServiceMetrics } from './metrics.ts';
 
 export interface ProxySideOptions {
@@ -14,15 +15,18 @@ export interface ProxySideOptions {
   readonly version: string;
   readonly log: NodeLog;
   readonly metrics: ServiceMetrics;
+  readonly sockets: Sockets;
 }
 
 export interface ProxySide {
   readonly proxy: RunningProxy;
+  /** Another daemon of this host is the proxy from now on; streams that stand stay. */
+  retire(): Promise<void>;
   close(reason: string): Promise<void>;
 }
 
 export async function openProxySide(options: ProxySideOptions): Promise<ProxySide> {
-  const { config, cluster, version, log, metrics } = options;
+  const { config, cluster, version, log, metrics, sockets } = options;
   const { membership, member, client, audit, auth } = cluster;
   const proxy = await startProxy({
     config,
@@ -35,10 +39,15 @@ export async function openProxySide(options: ProxySideOptions): Promise<ProxySid
     now: () => new Date(),
     dialAuth: auth === undefined ? () => membership.dialAuth() : () => dialTcp(loopback(auth.address)),
     registry: metrics.registry,
+    bind: (port) => sockets.bind(port),
   });
   const heartbeat = membership.heartbeat(() => proxyDocument(config, member.hostUuid, version, proxy));
   return {
     proxy,
+    async retire() {
+      proxy.retire();
+      await heartbeat.close();
+    },
     async close(reason) {
       proxy.stopListening();
       await heartbeat.close();

@@ -15,12 +15,18 @@ import type { SshNode } from '../../ssh/ssh-server.ts';
 import { openCluster } from './cluster-side.ts';
 import { lockDataDir } from './data-dir-lock.ts';
 import { Diagnostics } from './diagnostics.ts';
+import { watchGenerations } from './generation/generation-watch.ts';
+import { type Generation, Generations } from './generation/generations.ts';
+import type { Predecessor } from './generation/predecessor.ts';
+import { Sockets } from './generation/sockets.ts';
 import { type KernelOptions, requireHostSupport } from './kernel-side.ts';
 import { ServiceMetrics } from './metrics.ts';
 import { type NodeSide, openNodeSide } from './node-side.ts';
 import { openProxySide } from './proxy-side.ts';
 
 export interface ServiceOptions extends KernelOptions {
+  /** The daemon we take over from; undefined: an ordinary start. */
+  readonly predecessor?: Predecessor | undefined;
   readonly version: string;
   readonly log: NodeLog;
   /** Ends the waiting for a cluster that does not answer. */
@@ -50,6 +56,17 @@ export interface RunningTeleport {
   renewCertificates(): void;
   /** Resolves when the sessions of a daemon before us have their session.end. */
   readonly recovered: Promise<void>;
+  /** For a daemon that takes over from us. */
+  readonly sockets: Sockets;
+  readonly generations: Generations;
+  /** Lets go of what only one daemon may hold, for one that takes over and is not ready yet. */
+  yieldAuth(): Promise<void>;
+  /** That one did not become ready. */
+  resumeAuth(): Promise<void>;
+  /** Another daemon serves from now on: accepts nobody, renews nothing. What lives goes on. */
+  retire(): Promise<void>;
+  /** Connections and sessions that are worth waiting for. */
+  readonly busy: number;
   /** Nobody new, the living are told and hang up, what outlives that is left to the recorder and the next start. */
   stop(reason: string): Promise<void>;
 }
@@ -62,26 +79,39 @@ const hangUpMs = 5_000;
 export async function startTeleport(config: Config, options: ServiceOptions): Promise<RunningTeleport> {
   if (config.ssh.enabled && config.ssh.enhancedRecording.enabled) await requireHostSupport();
   await makeDataDir(config.dataDir);
-  const unlock = await lockDataDir(config.dataDir);
+  const sockets = new Sockets(options.predecessor?.socket);
+  const unlock = await lockDataDir(config.dataDir, sockets);
   const opened: (() => Promise<void> | void)[] = [unlock];
   try {
-    return await compose(config, options, opened);
+    const generations = await Generations.enter(config.dataDir, options.version);
+    opened.push(() => generations.leave());
+    const others = await generations.others();
+    return await compose(config, { ...options, sockets, generations, others, unlock }, opened);
   } catch (thrown) {
     for (const close of opened.reverse()) await close();
     throw thrown;
   }
 }
 
+interface ComposeOptions extends ServiceOptions {
+  readonly sockets: Sockets;
+  readonly generations: Generations;
+  /** Daemons of this host that live beside us, older ones all. */
+  readonly others: readonly Generation[];
+  readonly unlock: () => void;
+}
+
 async function compose(
   config: Config,
-  options: ServiceOptions,
+  options: ComposeOptions,
   opened: (() => Promise<void> | void)[],
 ): Promise<RunningTeleport> {
-  const { log, version } = options;
+  const { log, version, sockets, generations, predecessor } = options;
+  const alone = options.others.length === 0;
   const metrics = new ServiceMetrics(version);
-  const diagnostics = await openDiagnostics(config, metrics, opened);
+  const diagnostics = await openDiagnostics(config, metrics, sockets, opened);
   const hostUuid = await openHostUuid(config.dataDir);
-  const shared = { config, version, log, metrics };
+  const shared = { config, version, log, metrics, sockets, generations, alone, predecessor };
   const cluster = await openCluster({ ...shared, hostUuid, signal: options.signal ?? never });
   opened.push(() => cluster.close());
   diagnostics?.check('audit log', () => metrics.auditFailure);
@@ -98,6 +128,13 @@ async function compose(
     ? await openNodeSide({ ...options, ...shared, cluster, registry, diagnostics })
     : undefined;
   if (node !== undefined) opened.push(() => node.close());
+  const takeOver = async () => {
+    if (node) await node.recoverDead();
+    else for (const box of await cluster.adoptLogs()) box.release();
+  };
+  if (node === undefined) await takeOver();
+  const watch = watchGenerations({ generations, known: options.others, takeOver, log });
+  opened.push(() => watch.stop());
   diagnostics?.check('start', () => undefined);
   await options.onReady?.();
   sayWhatRuns(config, { auth: cluster.auth?.address, proxy: proxy?.proxy, node }, log);
@@ -117,6 +154,18 @@ async function compose(
     },
     recovered: node?.recovered ?? Promise.resolve(),
     renewCertificates: () => cluster.membership.renewal.check(),
+    sockets,
+    generations,
+    yieldAuth: async () => await cluster.auth?.yield(),
+    resumeAuth: async () => await cluster.auth?.resume(),
+    async retire() {
+      await watch.stop();
+      options.unlock();
+      await Promise.all([diagnostics?.close(), proxy?.retire(), node?.retire(), cluster.membership.retire()]);
+    },
+    get busy() {
+      return (node?.ssh.connections ?? 0) + registry.size + (proxy?.proxy.streams ?? 0);
+    },
     stop: (reason) =>
       node === undefined ? closeAll(opened) : stopNode({ ssh: node.ssh, registry, opened, log, reason }),
   };
@@ -157,10 +206,15 @@ function sayWhatRuns(config: Config, { auth, proxy, node }: Running, log: NodeLo
 async function openDiagnostics(
   config: Config,
   metrics: ServiceMetrics,
+  sockets: Sockets,
   opened: (() => Promise<void> | void)[],
 ): Promise<Diagnostics | undefined> {
   if (config.diagAddr === undefined) return undefined;
-  const diagnostics = await Diagnostics.listen(config.diagAddr, metrics.registry);
+  const diagnostics = await Diagnostics.listen(
+    config.diagAddr,
+    metrics.registry,
+    sockets.bind('diagnostics'),
+  );
   opened.push(() => diagnostics.close());
   metrics.watchProcess();
   diagnostics.check('start', () => 'the service is starting');

@@ -2,6 +2,7 @@
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { parseAddress } from '../../config/address.ts';
 import type { Address, LoadedConfig } from '../../config/config.ts';
+import { parseDuration } from '../../config/duration.ts';
 import { loadConfigFile } from '../../config/load-config.ts';
 import { overrideConfig, serviceRoles } from '../../config/override.ts';
 
@@ -14,6 +15,7 @@ export interface StartFlags {
   readonly caPin?: string[];
   readonly pidFile?: string;
   readonly diagAddr?: string;
+  readonly drainTimeout?: string;
   readonly insecure: boolean;
 }
 
@@ -28,6 +30,7 @@ export async function startAction(flags: StartFlags): Promise<void> {
       warnings,
       reload: async () => (await load(flags)).config,
       configPath: flags.config,
+      drainMs: durationOf('--drain-timeout', flags.drainTimeout ?? '30h'),
       insecure: flags.insecure,
     });
   } finally {
@@ -48,6 +51,14 @@ async function load(flags: StartFlags): Promise<LoadedConfig> {
   });
   const diagAddr = addressOf('--diag-addr', flags.diagAddr, diagPort) ?? overridden.diagAddr;
   return { config: Object.freeze({ ...overridden, diagAddr }), warnings };
+}
+
+function durationOf(flag: string, text: string): number {
+  const ms = parseDuration(text);
+  if (ms !== undefined) return ms;
+  throw new AppError('bad_input', 'cli.bad_duration', `${flag}: "${text}" is not a time.`, {
+    hint: 'Write it as 30h, 90m or 45s.',
+  });
 }
 
 const authPort = 3025;

@@ -10,6 +10,8 @@ export interface StartOptions {
   readonly reload: () => Promise<Config>;
   /** The file it came from; `undefined`: defaults only. */
   readonly configPath: string | undefined;
+  /** How long sessions of a daemon that was taken over from may go on, ms. */
+  readonly drainMs: number;
   /** --insecure: development only. */
   readonly insecure: boolean;
 }

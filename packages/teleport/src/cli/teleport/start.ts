@@ -1,72 +1,67 @@
-// `teleport start` as a process: signals, pid file, exit. What runs is service.ts.
+// `teleport start` as a process: signals, pid file, exit. What runs is service.ts; how one daemon takes over from
+// another, generation/ and docs/decisions/0016.
 //
-// SIGTERM, SIGINT: stop in order (see service.ts), also when they come during the start, which is let finish
-// first. A second one: at once. SIGHUP: reload.ts; it never ends anybody's session.
-import { rm, writeFile } from 'node:fs/promises';
-import type { Logger } from 'pino';
+// SIGTERM, SIGINT: stop in order (see service.ts), also when they come during the start, which is let finish first. A
+//   second one: at once. Daemons that still drain are told, too.
+// SIGQUIT: stop when the last session has ended; accept nobody from now on.
+// SIGHUP: a new daemon, of the program and the configuration on disk, takes over. What lives here goes on until it ends.
 import { outliveReader } from '../output.ts';
 import { productVersion } from '../version.ts';
-import { reload } from './reload.ts';
+import { fixProgram } from './generation/heir.ts';
+import { Predecessor } from './generation/predecessor.ts';
+import { tellServiceManager } from './generation/service-manager.ts';
+import { Succession } from './generation/succession.ts';
+import { PidFile } from './pid-file.ts';
 import { type RunningTeleport, startTeleport } from './service.ts';
 import { openServiceLog } from './service-log.ts';
+import { Signals } from './signals.ts';
 import type { StartOptions } from './start-options.ts';
 
 /** Resolves when the service has stopped. Rejects when it cannot start. */
 export async function runStart(options: StartOptions): Promise<void> {
   const { config, warnings, configPath } = options;
   outliveReader();
+  fixProgram();
   const log = openServiceLog(config.log);
   const version = productVersion();
-  log.info({ version, pid: process.pid, node: process.version, config: configPath }, 'teleport starts');
+  const predecessor = Predecessor.find();
+  const takes_over = predecessor === undefined ? undefined : process.ppid;
+  log.info(
+    { version, pid: process.pid, node: process.version, config: configPath, takes_over },
+    'teleport starts',
+  );
   for (const warning of warnings) log.warn({ key: warning.key, line: warning.line }, warning.message);
-  const { pidFile } = config;
-  const stop = stopSignal(log);
-  // Before anything is opened: the default of each of these signals is to die on the spot.
-  const onHangUp = reloads(options, log);
+  const pidFile = new PidFile(config.pidFile);
+  // Before anything is opened: the default of each signal is to die on the spot.
+  const signals = new Signals(log);
   const service = await startTeleport(config, {
     version,
     log,
+    predecessor,
     onReady: async () => {
-      if (pidFile !== undefined) await writeFile(pidFile, `${process.pid}\n`, { mode: 0o644 });
+      await pidFile.write();
+      await tellServiceManager({ MAINPID: process.pid, READY: 1, STATUS: `version ${version} serves` });
+      predecessor?.ready();
     },
+  }).catch((thrown: unknown) => {
+    predecessor?.failed(thrown instanceof Error ? thrown.message : String(thrown));
+    throw thrown;
   });
-  onHangUp(service);
-  const signal = await stop;
+  const succession = new Succession({ ...options, service, log, pidFile });
+  signals.onHangUp(() => void succession.reload());
+  void signals.quit.then(() => succession.leaveUnguarded());
+  const why = await Promise.race([signals.stop, signals.quit, succession.retired]);
+  if (why !== 'SIGTERM' && why !== 'SIGINT') await succession.drain(why, signals.stop);
+  const signal = await Promise.race([signals.stop, Promise.resolve('the end of its last session')]);
   log.info({ signal }, 'teleport stops');
-  await stopUnlessAgain(service, signal);
-  if (pidFile !== undefined) await rm(pidFile, { force: true });
+  await tellServiceManager(succession.isRetired ? {} : { STOPPING: 1 });
+  await succession.endAll(signal);
+  await stopUnlessAgain(service, signals, signal);
+  await pidFile.remove();
   log.info({}, 'teleport has stopped');
 }
 
-/** A reload asked for during the start happens after it; more than one at a time are one. */
-function reloads({ config, reload: load }: StartOptions, log: Logger): (service: RunningTeleport) => void {
-  const started = Promise.withResolvers<RunningTeleport>();
-  let reloading = false;
-  process.on('SIGHUP', async () => {
-    if (reloading) return;
-    reloading = true;
-    const { renewCertificates } = await started.promise;
-    await reload({ running: config, load, log, renewCertificates });
-    reloading = false;
-  });
-  return started.resolve;
-}
-
-function stopSignal(log: Logger): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => {
-    for (const name of ['SIGTERM', 'SIGINT'] as const) {
-      process.once(name, () => {
-        log.debug({ signal: name }, 'asked to stop');
-        resolve(name);
-      });
-    }
-  });
-}
-
 /** Whoever sends a second signal does not want to wait: recovery does the rest at the next start. */
-async function stopUnlessAgain(service: RunningTeleport, signal: string): Promise<void> {
-  const again = new Promise<void>((resolve) => {
-    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => resolve());
-  });
-  await Promise.race([service.stop(`it received ${signal}`), again]);
+async function stopUnlessAgain(service: RunningTeleport, signals: Signals, signal: string): Promise<void> {
+  await Promise.race([service.stop(`it received ${signal}`), signals.again()]);
 }

@@ -1,0 +1,53 @@
+// While other daemons of this host live beside us: when one is gone, what it left is taken over. One that drained to
+// its end left nothing.
+import { AppError } from '@sallyport/contracts/errors.ts';
+import type { NodeLog } from '../../../ssh/node-log.ts';
+import type { Generation, Generations } from './generations.ts';
+
+export interface GenerationWatchOptions {
+  readonly generations: Pick<Generations, 'others'>;
+  /** Those that lived before anything was taken over. */
+  readonly known: readonly Generation[];
+  readonly takeOver: () => Promise<void>;
+  readonly log: NodeLog;
+}
+
+export interface GenerationWatch {
+  stop(): Promise<void>;
+}
+
+/** A look at a few files of /proc. */
+const lookMs = 500;
+
+export function watchGenerations({ generations, log, ...options }: GenerationWatchOptions): GenerationWatch {
+  let { known } = options;
+  let timer: NodeJS.Timeout | undefined;
+  let stopped = false;
+  let looking: Promise<void> = Promise.resolve();
+  const look = async () => {
+    const others = await generations.others();
+    const gone = known.filter(({ id }) => !others.some((other) => other.id === id));
+    for (const { pid, version } of gone) log.info({ pid, version }, 'a daemon before this one is gone');
+    if (gone.length > 0) await options.takeOver();
+    // Not before: what could not be taken over is tried again.
+    known = others;
+  };
+  const next = () => {
+    // None beside us, and none will come that is older.
+    if (stopped || known.length === 0) return;
+    looking = look().catch((thrown) =>
+      log.error({ err: AppError.from(thrown) }, 'what a daemon left could not be taken over'),
+    );
+    void looking.then(() => {
+      timer = setTimeout(next, lookMs).unref();
+    });
+  };
+  next();
+  return {
+    async stop() {
+      stopped = true;
+      clearTimeout(timer);
+      await looking;
+    },
+  };
+}

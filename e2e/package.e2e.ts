@@ -1,0 +1,323 @@
+/**
+ * Packages as an operator meets them: built, put beside a running proxy, installed with its install.sh on a fresh
+ * Debian host, configured, joined, used, upgraded under a live session, removed, purged. Refusals leave the host as
+ * it was.
+ */
+import assert from 'node:assert/strict';
+import { execFile, spawn } from 'node:child_process';
+import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
+import { appendFileSync, cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { promisify } from 'node:util';
+import { signFolder } from '../tools/package/signature.ts';
+import { Cluster } from './cluster.ts';
+import { DebianHost } from './debian-host.ts';
+import { cgroup2Mount } from './host-remains.ts';
+import { repository, run, until } from './one-host.ts';
+
+const own = process.arch === 'x64' ? 'amd64' : 'arm64';
+const oldVersion = '0.0.9';
+const version = JSON.parse(readFileSync(join(repository, 'packages/teleport/package.json'), 'utf8')).version;
+const rootPath = `/sallyport-${process.pid}-fleet`;
+
+let folder: string;
+let packages: string;
+let keyFile: string;
+let cluster: Cluster;
+let host: DebianHost;
+let proxy: string;
+let pin: string;
+
+/** As `make package`, with less compression. */
+async function build(...flags: string[]): Promise<void> {
+  const lock = join(repository, '.build/package.lock');
+  const program = [process.execPath, join(repository, 'tools/package/main.ts'), '--quick', ...flags];
+  const env = { ...process.env, SALLYPORT_RELEASE_KEY_FILE: keyFile, NODE_NO_WARNINGS: '1' };
+  mkdirSync(join(repository, '.build'), { recursive: true });
+  await promisify(execFile)('flock', [lock, ...program], { cwd: repository, env, timeout: 300_000 });
+}
+
+/** A release that pretends to be another version, changed by `change`, signed anew or not. */
+function forged(name: string, change: (folder: string) => void, signed: boolean): void {
+  const release = join(packages, name);
+  mkdirSync(release);
+  cpSync(
+    join(packages, version, `sallyport_${version}_${own}.deb`),
+    join(release, `sallyport_${name}_${own}.deb`),
+  );
+  const sign = () => signFolder(release, { key: createPrivateKey(readFileSync(keyFile)), publicKey: '' });
+  sign();
+  change(release);
+  if (signed) sign();
+}
+
+const install = (...args: string[]) =>
+  `curl -fsSk "https://${proxy}/scripts/install.sh" | bash -s -- ${args.join(' ')}`;
+
+async function tctl(...args: string[]): Promise<string> {
+  return cluster.tctlOk(...args);
+}
+
+/** `ssh -J` from the desk to the node, by alice's certificate. */
+function ssh(...command: string[]): string[] {
+  const identity = join(folder, 'alice');
+  const options = `-F none -i ${identity} -o CertificateFile=${identity}-cert.pub -o IdentitiesOnly=yes
+    -o UserKnownHostsFile=${identity}-known_hosts -o BatchMode=yes -o LogLevel=ERROR`;
+  const jump = `ssh ${options} -p 3023 -W %h:%p alice@${proxy.replace(/:.*/, '')}`.replace(/\s+/g, ' ');
+  return ['ssh', ...options.split(/\s+/), '-o', `ProxyCommand=${jump}`, 'root@fleet-1', ...command];
+}
+
+async function starts(): Promise<void> {
+  await host.ok(
+    'setsid teleport start --config /etc/teleport.yaml --pid-file=/run/teleport.pid >>/var/log/teleport.log 2>&1 </dev/null &',
+  );
+  await until(
+    'the node listens',
+    async () => {
+      const log = await host.sh('cat /var/log/teleport.log; test -e /run/teleport.pid');
+      if (/ERROR/.test(log.stdout)) throw new Error(log.stdout.slice(-3000));
+      return log.status === 0;
+    },
+    30_000,
+  );
+  await until('the cluster knows the node', async () =>
+    (await tctl('nodes', 'ls', '--format=json')).includes('fleet-1'),
+  );
+}
+
+const skip = process.getuid?.() === 0 ? false : 'needs root';
+
+describe('packages', { timeout: 400_000, skip }, () => {
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'sallyport-package-'));
+    packages = join(folder, 'packages');
+    keyFile = join(folder, 'release-key.pem');
+    writeFileSync(
+      keyFile,
+      generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }),
+    );
+    await build('--arch', own, '--format=deb,tar', '--out', packages);
+    await build('--arch', own, '--format=deb', '--version', oldVersion, '--out', packages);
+    cluster = await Cluster.create();
+    const auth = await cluster.machine('auth', ({ address }) => ({
+      nodename: 'auth',
+      services: `auth_service:
+  enabled: true
+  cluster_name: example.test
+  listen_addr: ${address}:3025
+proxy_service:
+  enabled: true
+  public_addr: "${address}:3080"
+  packages: {dir: ${packages}, key_file: ${join(packages, version, 'release.pub')}}`,
+    }));
+    await auth.start(/the ssh service is off/);
+    proxy = `${auth.host.address}:3080`;
+    pin = JSON.parse(await tctl('status', '--format=json')).ca_pin;
+    await tctl('users', 'add', 'alice', '--logins=root', '--roles=access');
+    await tctl('auth', 'sign', '--user=alice', `--out=${join(folder, 'alice')}`, '--ttl=1h');
+    host = await DebianHost.create(cluster.network.host('fleet'), folder);
+    host.cgroup(join((await cgroup2Mount()) ?? '/cgroup2', rootPath));
+  });
+  after(async () => {
+    await host?.remove();
+    await cluster?.remove();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  test("the documented lines find the cluster's version, and every edition but one is refused", async () => {
+    const lines = [
+      `curl -sk https://${proxy}/v1/webapi/automaticupgrades/channel/default/version | sed 's/v//'`,
+      `curl -sk https://${proxy}/v1/webapi/ping | jq -r '.server_version'`,
+      `curl -sk https://${proxy}/v1/webapi/find | jq -r '.server_version'`,
+    ];
+    for (const line of lines) assert.equal((await host.ok(line)).trim(), version, line);
+    assert.equal(
+      await host.ok(`curl -sk https://${proxy}/v1/webapi/automaticupgrades/channel/default/critical`),
+      'no',
+    );
+    assert.match((await host.sh(install(version, 'enterprise'))).stderr, /no edition "enterprise"/);
+  });
+
+  test('a dry run checks everything, needs no root and changes nothing', async () => {
+    const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+    const tried = await host.sh(install('--dry-run'), { under: nobody });
+    assert.equal(tried.status, 0, tried.stderr);
+    assert.match(tried.stderr, /Checksum and signature are right/);
+    assert.match((await host.sh(install(), { under: nobody })).stderr, /needs root/);
+    assert.deepEqual(await host.changed(), []);
+  });
+
+  test('what is wrong is refused with its reason, and the host stays as it was', async () => {
+    const deb = (name: string) => `sallyport_${name}_${own}.deb`;
+    forged('9.9.1', (release) => appendFileSync(join(release, deb('9.9.1')), 'x'), false);
+    forged(
+      '9.9.2',
+      (release) => appendFileSync(join(release, 'SHA256SUMS'), `${'0'.repeat(64)}  other\n`),
+      false,
+    );
+    forged('9.9.3', (release) => renameSync(join(release, deb('9.9.3')), join(release, 'other.deb')), true);
+    forged('9.9.4', (release) => rmSync(join(release, deb('9.9.4'))), false);
+    const tries: [string, RegExp, string[]?][] = [
+      [install('9.9.1'), /checksum/],
+      [install('9.9.2'), /does not bear the signature/],
+      // ssh-keygen in place of openssl says the same.
+      [
+        `mkdir -p /run/bin && printf '#!/bin/sh\\necho OpenSSL 1.1.1' >/run/bin/openssl && chmod +x /run/bin/openssl
+        PATH=/run/bin:$PATH; ${install('9.9.2')}`,
+        /does not bear the signature/,
+      ],
+      [install('9.9.3'), /the release has no/],
+      [install('9.9.4'), /cannot be fetched/],
+      [install('9.9.5'), /cannot be fetched/],
+      [install('1;reboot'), /is not a version/],
+      [install('--mirror=http://127.0.0.1:9'), /cannot be fetched/],
+      [install(), /no package for this processor \(i686\)/, ['linux32']],
+      [
+        `mkdir -p /usr/lib/sallyport && mount -t tmpfs -o size=20m tmpfs /usr/lib/sallyport && trap 'umount /usr/lib/sallyport; rmdir /usr/lib/sallyport' EXIT; ${install()}`,
+        /no room in \/usr\/lib\/sallyport/,
+      ],
+      [`curl -fsSk "https://${proxy}/scripts/install.sh" | head -c 9000 | bash`, /unexpected|^$/],
+      [
+        `curl -sk "https://${proxy}/packages/${version}/..%2f..%2frelease-key.pem" | grep -o "no such package" >&2; false`,
+        /no such package/,
+      ],
+    ];
+    for (const [line, reason, under] of tries) {
+      const tried = await host.sh(line, { under: under ?? [] });
+      assert.match(tried.stderr, reason, line);
+      if (!line.includes('head -c')) assert.notEqual(tried.status, 0, line);
+    }
+    assert.deepEqual(await host.changed(), []);
+    assert.equal((await host.sh('dpkg-query -W sallyport')).status, 1);
+  });
+
+  test('ssh-keygen verifies a release where openssl is too old', async () => {
+    const tried = await host.sh(`PATH=/run/bin:$PATH; ${install('--dry-run')}`);
+    assert.match(tried.stderr, /Checksum and signature are right/, tried.stderr);
+  });
+
+  test('installs a version that was asked for, which joins by a proxy and records a session', async () => {
+    const said = await host.ok(install(`v${oldVersion}`, 'oss'));
+    assert.match(said, new RegExp(`Installed: Sallyport teleport v${oldVersion}`));
+    assert.ok(said.includes(`--proxy=${proxy} --token=TOKEN --ca-pin=${pin}`), said);
+    const [token] = JSON.parse(await tctl('nodes', 'add', '--ttl=5m', '--roles=node', '--format=json'));
+    const flags = `--nodename=fleet-1 --labels=env=fleet --enhanced-recording --output=file`;
+    await host.ok(`teleport node configure --proxy=${proxy} --token=${token} --ca-pin=${pin} ${flags}`);
+    await host.ok(
+      `sed -i 's|# root_path: .*|root_path: ${rootPath}|' /etc/teleport.yaml && teleport configure --test=/etc/teleport.yaml`,
+    );
+    await starts();
+    const ran = await cluster.at(cluster.desk, ssh('/bin/echo', 'from the package'));
+    assert.equal(ran.stdout, 'from the package\n', ran.stderr);
+    const end = await until('session.end', async () =>
+      (await cluster.events()).find(({ event, user }) => event === 'session.end' && user === 'alice'),
+    );
+    assert.equal(end['enhanced_recording'], true, JSON.stringify(end));
+    const commands = (await cluster.events()).filter(({ event }) => event === 'session.command');
+    assert.ok(
+      commands.some(({ path }) => path === '/usr/bin/echo' || path === '/bin/echo'),
+      JSON.stringify(commands),
+    );
+  });
+
+  test('upgrades under a live session, which goes on; the daemon too, until it is told', async () => {
+    const [file = '', ...args] = [...cluster.desk.enter, ...ssh('cat')];
+    const live = spawn(file, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    let shown = '';
+    live.stdout.setEncoding('utf8').on('data', (text) => (shown += text));
+    live.stdin.write('before\n');
+    await until('the session runs', () => shown.includes('before'));
+    const daemon = await host.ok('cat /run/teleport.pid');
+    const said = await host.ok(install());
+    assert.match(said, new RegExp(`Installed: Sallyport teleport v${version}`));
+    assert.equal(await host.ok('cat /run/teleport.pid'), daemon);
+    await host.ok(`kill -0 ${daemon}`);
+    assert.equal(
+      (await host.ok('ls /usr/lib/sallyport')).trim(),
+      `${oldVersion}\n${version}`,
+      'the version in use stays',
+    );
+    live.stdin.write('after\n');
+    await until('the session lives on', () => shown.includes('after'));
+    const again = await cluster.at(cluster.desk, ssh('/bin/echo', 'anew'));
+    assert.equal(again.stdout, 'anew\n', again.stderr);
+    live.stdin.end();
+    await until('it ends as it should', () => live.exitCode === 0);
+    const again2 = await host.ok(install());
+    assert.match(again2, /installed is/, 'the same version once more does no harm');
+  });
+
+  test('removal stops the daemon and leaves configuration and evidence; a new installation goes on from there', async () => {
+    await host.ok('dpkg --remove sallyport');
+    assert.deepEqual(await host.processes(), [], 'nothing of it runs');
+    const left = await host.changed();
+    assert.ok(
+      left.includes('etc/teleport.yaml') && left.includes('var/lib/teleport/host_uuid'),
+      left.join('\n'),
+    );
+    assert.ok(
+      left.every((path) => /^(etc\/(teleport\.yaml|default\/teleport)|var\/lib\/teleport\/)/.test(path)),
+      left.join('\n'),
+    );
+    const uuid = await host.ok('cat /var/lib/teleport/host_uuid');
+    await host.ok(install());
+    await starts();
+    assert.equal(await host.ok('cat /var/lib/teleport/host_uuid'), uuid);
+    const ran = await cluster.at(cluster.desk, ssh('/bin/echo', 'back'));
+    assert.equal(ran.stdout, 'back\n', ran.stderr);
+  });
+
+  test('purging asks nothing and takes away what is ours, and only that', async () => {
+    await host.ok('echo mine > /var/lib/teleport/notes.txt');
+    await host.ok('DEBIAN_FRONTEND=noninteractive dpkg --purge sallyport </dev/null');
+    assert.deepEqual(await host.processes(), []);
+    assert.deepEqual(await host.changed(), ['etc/teleport.yaml', 'var/lib/teleport/notes.txt']);
+    await host.ok('rm -r /etc/teleport.yaml /var/lib/teleport');
+  });
+
+  test('the tar.gz installs where dpkg is not wanted, and goes again', async () => {
+    await host.ok(install('--format=tar'));
+    assert.match(
+      await host.ok('tsh version && command -v teleport'),
+      new RegExp(`tsh v${version} [^]*/usr/local/bin/teleport`),
+    );
+    const unit = await host.ok('teleport install systemd 2>&1 || :');
+    assert.match(unit, /ExecStart=\/usr\/local\/bin\/teleport start/);
+    await host.ok(
+      `cd /run && curl -fsSk https://${proxy}/packages/${version}/teleport-v${version}-linux-${own}-bin.tar.gz | tar xz && ./teleport/install --remove`,
+    );
+    assert.deepEqual(await host.changed(), []);
+  });
+});
+
+describe('the npm tarball', { timeout: 300_000, skip }, () => {
+  test('installs without the network and without compiling, and finds its C programs', async () => {
+    const at = await mkdtemp(join(tmpdir(), 'sallyport-npm-'));
+    try {
+      process.env['SALLYPORT_RELEASE_KEY_FILE'] ??= '';
+      keyFile = join(at, 'key.pem');
+      writeFileSync(
+        keyFile,
+        generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }),
+      );
+      await build('--format=npm', '--out', join(at, 'out'));
+      const archive = join(at, 'out', version, `sallyport-${version}.tgz`);
+      const env = { ...process.env, HOME: at, npm_config_cache: join(at, 'cache') };
+      const installed = await run(
+        'npm',
+        ['install', '-g', '--offline', '--prefix', join(at, 'usr'), archive],
+        { env },
+      );
+      assert.equal(installed.status, 0, installed.stderr);
+      const tsh = await run(join(at, 'usr/bin/tsh'), ['version'], { env });
+      assert.match(tsh.stdout, new RegExp(`tsh v${version} `), tsh.stderr);
+      const doctor = await run(join(at, 'usr/bin/teleport'), ['doctor', '--format=json'], { env });
+      assert.match(doctor.stdout, /"bpf system call"[^}]*"found": "allowed"/, doctor.stdout + doctor.stderr);
+    } finally {
+      await rm(at, { recursive: true, force: true });
+    }
+  });
+});

@@ -23,8 +23,9 @@ export async function migrate(database: Database, schemaName: string, migrations
     await checkServer(client, database.place);
     const schema = pgName(schemaName);
     if ((await versionOf(client, schemaName, schema, migrations.part)) === migrations.up.length) return;
+    // Not inside the transaction: it would go on believing that what was not there before is not there.
+    await client.query('SELECT pg_advisory_lock($1)', [lockId]);
     await client.query('BEGIN');
-    await client.query('SELECT pg_advisory_xact_lock($1)', [lockId]);
     const version = (await versionOf(client, schemaName, schema, migrations.part)) ?? 0;
     if (version > migrations.up.length) throw newer(database.place);
     await makeVersions(client, schemaName, schema);
@@ -38,7 +39,7 @@ export async function migrate(database: Database, schemaName: string, migrations
   } catch (thrown) {
     throw failureOf(thrown, database.place).error;
   } finally {
-    // An open transaction ends with its connection.
+    // The lock, and a transaction that is still open, end with the connection.
     await client.end().catch(() => undefined);
   }
 }

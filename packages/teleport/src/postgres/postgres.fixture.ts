@@ -25,7 +25,7 @@ export interface PostgresServerOptions {
   /** fsync: for tests that measure. The others survive kill -9 without it; only a power cut would need it. */
   readonly durable?: boolean;
   /** Also on 127.0.0.1, where a password is asked for; with TLS when a certificate is given. */
-  readonly tcp?: boolean | { readonly certPem: string; readonly keyPem: string };
+  readonly tcp?: true | { readonly certPem: string; readonly keyPem: string };
 }
 
 const versions = ['17', '16', '15', '14', '13'];
@@ -123,7 +123,10 @@ export class PostgresServer {
     rmSync(join(this.dir, 'data', 'postmaster.pid'), { force: true });
     const { uid, gid } = this.#owner;
     // SIGQUIT when this process is killed: a server without its test ends, and its children with it.
-    const asOwner = [`--reuid=${uid}`, `--regid=${gid}`, '--clear-groups', '--pdeathsig=QUIT'];
+    const asOwner = [
+      '--pdeathsig=QUIT',
+      ...(process.getuid?.() === 0 ? [`--reuid=${uid}`, `--regid=${gid}`, '--clear-groups'] : []),
+    ];
     const server = [join(binDir ?? '', 'postgres'), '-D', join(this.dir, 'data')];
     this.#process = spawn('setpriv', [...asOwner, ...server], { cwd: this.dir, stdio: 'ignore' });
     for (;;) {
@@ -161,7 +164,7 @@ export class PostgresServer {
     rmSync(this.dir, { recursive: true, force: true });
   }
 
-  #configure({ durable = false, tcp = false }: PostgresServerOptions): void {
+  #configure({ durable = false, tcp }: PostgresServerOptions): void {
     const data = join(this.dir, 'data');
     const lines = [
       `unix_socket_directories = '${this.dir}'`,

@@ -11,7 +11,7 @@ import type { PostgresAddress } from '../../config/postgres-uri.ts';
 import { int4Array, int8Array, textArray } from '../../postgres/binary-array.ts';
 import { Database, type DatabaseLimits, type DatabaseStats } from '../../postgres/database.ts';
 import { migrate, pgName } from '../../postgres/migrate.ts';
-import { refuseBadText } from './bad-text.ts';
+import { refuseBadText, refuseBadWrites } from './bad-text.ts';
 import { PostgresFeed } from './postgres-feed.ts';
 import { refusals, storeMigrations } from './postgres-schema.ts';
 import type { Change, Condition, Item, RangeOptions, Store, WatchOptions, Write } from './store.ts';
@@ -148,7 +148,7 @@ export class PostgresStore implements Store {
           'store.queue_full',
           `More than ${maxPending} commits wait for the database.`,
         );
-      for (const write of writes) refuseBadText(write.key, write.type === 'put' ? write.value : '');
+      refuseBadWrites(writes);
     } catch (error) {
       return Promise.reject(error);
     }

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AppError } from '@sallyport/contracts/errors.ts';
-import { refuseBadText } from './bad-text.ts';
+import { refuseBadText, refuseBadWrites } from './bad-text.ts';
 import { openDatabase } from './sqlite-file.ts';
 import type { Change, Condition, Item, RangeOptions, Store, WatchOptions, Write } from './store.ts';
 import { overflow, WatchQueue } from './watch-queue.ts';
@@ -113,7 +113,7 @@ export class SqliteStore implements Store {
       );
     }
     try {
-      for (const write of writes) refuseBadText(write.key, write.type === 'put' ? write.value : '');
+      refuseBadWrites(writes);
     } catch (error) {
       return Promise.reject(error);
     }

@@ -95,6 +95,7 @@ export function storeContract(name: string, fresh: () => Promise<StorePlace>): v
     await assert.rejects(store.commit([put('a'), put('nul \0')]), refused);
     await assert.rejects(store.commit([put('half \ud800')]), refused);
     await assert.rejects(store.get('\0'), refused);
+    await assert.rejects(store.commit([put('long'.repeat(501))]), { code: 'store.key_too_long' });
     assert.deepEqual(keys(await store.range('')), []);
   });
 
@@ -177,6 +178,41 @@ export function storeContract(name: string, fresh: () => Promise<StorePlace>): v
     await assert.rejects(store.commit([put('a')]), { kind: 'unavailable' });
   });
 
+  it('a watch under load tells each change once, in order, whoever made it', async (store, place) => {
+    const writers = [store, await place.open(), await place.open()];
+    const watches = [store, await place.open()].map((each) => reader(each.watch({ prefixes: ['w'] })));
+    const perWriter = 60;
+    const written = writers.map(async (writer, w) => {
+      for (let i = 0; i < perWriter; i++) await writer.commit([put(`w${w}/${i}`, String(i))]);
+    });
+    await Promise.all(written);
+    for (const changes of watches) {
+      const told = await changes(writers.length * perWriter);
+      assert.equal(new Set(told).size, told.length, 'none twice');
+      for (const w of writers.keys()) {
+        const own = told.filter((change) => change.startsWith(`put w${w}/`));
+        assert.deepEqual(
+          own,
+          Array.from({ length: perWriter }, (_, i) => `put w${w}/${i} ${i}`),
+        );
+      }
+    }
+  });
+
+  it('a counter that many raise by its revision loses no raise', async (store, place) => {
+    const all = [store, await place.open(), await place.open()];
+    await store.commit([put('n', '0')]);
+    const raise = async (each: Store) => {
+      for (;;) {
+        const { value, revision } = (await each.get('n')) ?? assert.fail();
+        const raised = each.commit([put('n', String(Number(value) + 1), { expect: { revision } })]);
+        if (await raised.then(() => true).catch(isConflict)) return;
+      }
+    };
+    await Promise.all(all.flatMap((each) => Array.from({ length: 8 }, () => raise(each))));
+    assert.equal((await store.get('n'))?.value, '24');
+  });
+
   it('watch, then range: nothing between the two is missed', async (store) => {
     const writer = (async () => {
       for (let i = 0; i < 200; i++) await store.commit([put(`n/${i % 20}`, String(i))]);
@@ -193,6 +229,12 @@ export function storeContract(name: string, fresh: () => Promise<StorePlace>): v
     const real = (await store.range('n/')).map(({ key, value }) => [key, value]);
     assert.deepEqual([...known].sort(), real.sort());
   });
+}
+
+/** Anything else is no answer to the question. */
+function isConflict(error: unknown): false {
+  assert.equal((error as { kind?: string }).kind, 'conflict');
+  return false;
 }
 
 function reader(watch: AsyncIterable<Change>): (count: number) => Promise<string[]> {

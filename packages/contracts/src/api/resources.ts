@@ -59,6 +59,18 @@ export const requirePolicy = z.strictObject({
   on_leave: z.enum(['terminate', 'pause']).optional(),
 });
 
+// As groupadd(8) takes them.
+const hostGroup = z.string().regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'must be the name of a group of the host');
+const hostGroups = z.array(z.union([hostGroup, template])).max(64);
+// It becomes a line of a file: nothing may end it, or join the next one to it.
+const sudoersLine = z
+  .string()
+  .max(1024)
+  .regex(/^[^\p{C}]*[^\p{C}\\]$/u, 'must be one line of sudoers(5), without the name in front');
+
+/** A path; execve(2) is the judge of the rest. */
+const shellPath = z.string().regex(/^\/[^\s\p{C}:]{1,255}$/u, 'must be the absolute path of a shell');
+
 export const roleDocument = z.strictObject({
   kind: z.literal('role'),
   ...head,
@@ -68,6 +80,8 @@ export const roleDocument = z.strictObject({
         .strictObject({
           logins: z.array(loginOrTemplate).optional(),
           node_labels: labelSelector.optional(),
+          host_groups: hostGroups.optional(),
+          host_sudoers: z.array(sudoersLine).max(64).optional(),
           rules: z.array(rule).optional(),
           join_sessions: z.array(joinPolicy).max(64).optional(),
           require_session_join: z.array(requirePolicy).max(64).optional(),
@@ -77,6 +91,8 @@ export const roleDocument = z.strictObject({
         .strictObject({
           logins: z.array(z.union([loginOrTemplate, z.literal('*')])).optional(),
           node_labels: labelSelector.optional(),
+          host_groups: hostGroups.optional(),
+          host_sudoers: z.array(sudoersLine).max(64).optional(),
           rules: z.array(rule).optional(),
           join_sessions: z.array(joinPolicy).max(64).optional(),
         })
@@ -99,6 +115,11 @@ export const roleDocument = z.strictObject({
           ssh_file_copy: z.boolean().optional(),
           /** Sessions of the user at once, on a node. */
           max_sessions: z.int().min(1).optional(),
+          /** Make the account where the host lacks it; `insecure-drop` deletes it after its last session. */
+          create_host_user_mode: z.enum(['off', 'keep', 'insecure-drop']).optional(),
+          /** The older spelling: true is insecure-drop. */
+          create_host_user: z.boolean().optional(),
+          create_host_user_default_shell: shellPath.optional(),
           client_idle_timeout: duration.optional(),
           disconnect_expired_cert: z.boolean().optional(),
           /** Each session needs the second factor anew: a certificate for one node and login, good once. */

@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import * as access from './access.ts';
 import * as administration from './administration.ts';
 import * as enhanced from './enhanced.ts';
+import * as hostUsers from './host-users.ts';
 import * as session from './session.ts';
 import * as transfer from './transfer.ts';
 
@@ -96,6 +97,11 @@ const rows = [
   administration.lockCreated,
   administration.lockDeleted,
   administration.certCreate,
+  hostUsers.hostUserCreated,
+  hostUsers.hostUserCreateFailure,
+  hostUsers.hostUserUpdated,
+  hostUsers.hostUserDeleted,
+  hostUsers.hostUserDeleteFailure,
 ] as const;
 
 /** Any event, told apart by `code`. */

@@ -68,6 +68,9 @@ instance.join | TJ002I TJ002E | M U |
 lock.created | TLK00I | M U |
 lock.deleted | TLK01I | M U |
 cert.create | TC000I | M U | cert_type identity
+host_user.created | THU00I THU00E | M U Srv | mode groups sudoers shell error
+host_user.updated | THU02I | M U Srv | mode groups sudoers
+host_user.deleted | THU01I THU01E | M U Srv | mode error
 `;
 
 const words = (text: string) => text.split(' ').filter(Boolean);

@@ -402,3 +402,36 @@ test('what a trait holds that is no login gives none', () => {
   const odd = { logins: ['-oProxyCommand=x', '*', 'a b', 'root\n', '', 'ok'] };
   assert.deepEqual(allowedLogins([accessRole], odd), ['ok']);
 });
+
+test('an account is made as the roles of this node say together', () => {
+  const none = { logins: [], nodeLabels: {} };
+  const here = (name: string, options: Role['options'], allow: Partial<Role['allow']> = {}): Role => ({
+    ...{ name, deny: none, options },
+    allow: { logins: ['ada'], nodeLabels: { env: ['prod'] }, ...allow },
+  });
+  const traits = { teams: ['red', 'blue'] };
+  const granted = (...roles: Role[]) => {
+    const decision = decide({ roles, traits, login: 'ada', node: { labels: { env: 'prod' } } });
+    return decision.ok ? decision.hostUser : assert.fail(decision.reason);
+  };
+  assert.equal(granted(here('a', {})), undefined);
+  const drop = here(
+    'drop',
+    { createHostUserMode: 'insecure-drop' },
+    { hostGroups: ['{{external.teams}}', 'dev'] },
+  );
+  const keep = here('keep', { createHostUserMode: 'keep', createHostUserDefaultShell: '/bin/zsh' });
+  const sudo = here('sudo', {}, { hostSudoers: ['ALL=(ALL) ALL'], hostGroups: ['dev'] });
+  const expected = { mode: 'insecure-drop', groups: ['red', 'blue', 'dev'], sudoers: [], shell: undefined };
+  assert.deepEqual(granted(drop), expected);
+  assert.deepEqual(granted(keep, drop, sudo), {
+    ...expected,
+    ...{ mode: 'keep', sudoers: ['ALL=(ALL) ALL'], shell: '/bin/zsh' },
+  });
+  assert.equal(granted(drop, here('off', { createHostUserMode: 'off' })), undefined);
+  const elsewhere = here('off', { createHostUserMode: 'off' }, { nodeLabels: { env: ['dev'] } });
+  assert.deepEqual(granted(drop, elsewhere), expected);
+  const denies: Role = { ...here('d', {}), deny: { ...none, hostGroups: ['blue'], hostSudoers: ['*'] } };
+  assert.deepEqual(granted(drop, sudo, denies)?.groups, ['red', 'dev']);
+  assert.deepEqual(granted(drop, sudo, denies)?.sudoers, []);
+});

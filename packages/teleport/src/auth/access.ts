@@ -10,7 +10,7 @@ import {
   type RecordSession,
   recordedKinds,
 } from '../ca/identity.ts';
-import type { LabelSelector, Role, RoleConditions } from './role.ts';
+import type { HostUserMode, LabelSelector, Role, RoleConditions } from './role.ts';
 import type { SessionMfa } from './session-mfa.ts';
 
 /** The node a session is asked of, as far as roles and locks can see it. */
@@ -46,6 +46,8 @@ export type AccessDecision =
       readonly ok: true;
       /** The roles that granted it, sorted. */
       readonly grantedBy: readonly string[];
+      /** The account is made where the host lacks it. `undefined`: it is not. */
+      readonly hostUser: HostUserGrant | undefined;
     } & SessionOptions)
   | {
       readonly ok: false;
@@ -90,7 +92,12 @@ export function decideAccess(question: AccessQuestion): AccessDecision {
   if (denying.length > 0) return { ok: false, reason: `denied by role ${denying.join(', ')}` };
   const granting = names(roles.filter((role) => allows(role.allow, traits, login, node)));
   if (granting.length > 0)
-    return mfaRefusal(question) ?? { ok: true, grantedBy: granting, ...sessionOptions(roles) };
+    return (
+      mfaRefusal(question) ?? {
+        ...{ ok: true, grantedBy: granting, hostUser: hostUserGrant(roles, traits, node) },
+        ...sessionOptions(roles),
+      }
+    );
   const knownLogin = roles.some((role) => expandLogins(role.allow.logins, traits).includes(login));
   const all = names(roles).join(', ');
   const what = knownLogin ? `login "${login}" on this node` : `login "${login}"`;
@@ -111,7 +118,7 @@ export function decideJoiner(question: Omit<AccessQuestion, 'login'>): AccessDec
   const refusal = mfaRefusal({ ...question, login: joinLogin });
   if (refusal !== undefined) return refusal;
   const granting = names(roles.filter(({ allow }) => allow.joinSessions !== undefined));
-  return { ok: true, grantedBy: granting, ...sessionOptions(roles) };
+  return { ok: true, grantedBy: granting, hostUser: undefined, ...sessionOptions(roles) };
 }
 
 /**
@@ -174,6 +181,39 @@ export function allowedLogins(roles: readonly Role[], traits: AccessQuestion['tr
   if (denied.has('*')) return [];
   const granted = roles.flatMap((role) => expandLogins(role.allow.logins, traits));
   return [...new Set(granted)].filter((login) => login !== '*' && !denied.has(login)).sort();
+}
+
+export interface HostUserGrant {
+  readonly mode: Exclude<HostUserMode, 'off'>;
+  readonly groups: readonly string[];
+  readonly sudoers: readonly string[];
+  readonly shell: string | undefined;
+}
+
+/**
+ * Of the roles whose labels select the node: one that says `off` ends it; `keep` outweighs `insecure-drop`; groups and
+ * lines of sudoers join, less what any role denies; the first shell of the roles in their order by name.
+ */
+export function hostUserGrant(
+  roles: readonly Role[],
+  traits: AccessQuestion['traits'],
+  node: AccessNode,
+): HostUserGrant | undefined {
+  const here = roles
+    .filter(({ allow }) => selects(allow.nodeLabels, node))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+  const modes = here.flatMap(({ options }) => options.createHostUserMode ?? []);
+  if (modes.length === 0 || modes.includes('off')) return undefined;
+  const deniedGroups = new Set(roles.flatMap(({ deny }) => expandLogins(deny.hostGroups ?? [], traits)));
+  const deniedSudoers = new Set(roles.flatMap(({ deny }) => deny.hostSudoers ?? []));
+  const groups = here.flatMap(({ allow }) => expandLogins(allow.hostGroups ?? [], traits));
+  const sudoers = here.flatMap(({ allow }) => allow.hostSudoers ?? []);
+  return {
+    mode: modes.includes('keep') ? 'keep' : 'insecure-drop',
+    groups: [...new Set(groups)].filter((group) => !deniedGroups.has(group)),
+    sudoers: deniedSudoers.has('*') ? [] : [...new Set(sudoers)].filter((line) => !deniedSudoers.has(line)),
+    shell: here.flatMap(({ options }) => options.createHostUserDefaultShell ?? [])[0],
+  };
 }
 
 /** A deny that is not tied to particular nodes can be carried out when the certificate is made. */

@@ -24,6 +24,8 @@ const conditions = fc.record(
     logins: fc.array(fc.constantFrom('root', '{{internal.logins}}'), { maxLength: 2 }),
     nodeLabels: selector,
     rules,
+    hostGroups: fc.array(fc.constantFrom('docker', '{{external.groups}}'), { maxLength: 2 }),
+    hostSudoers: fc.array(fc.constantFrom('ALL=(ALL) ALL', '*'), { maxLength: 2 }),
   },
   { requiredKeys: ['logins', 'nodeLabels'] },
 );
@@ -40,6 +42,8 @@ const options = fc.record(
     maxSessions: fc.integer({ min: 1, max: 99 }),
     clientIdleTimeoutMs: fc.integer({ min: 1000, max: 10 ** 9 }),
     disconnectExpiredCert: fc.boolean(),
+    createHostUserMode: fc.constantFrom('off' as const, 'keep' as const, 'insecure-drop' as const),
+    createHostUserDefaultShell: fc.constantFrom('/bin/bash', '/usr/bin/zsh'),
   },
   { requiredKeys: [] },
 );
@@ -60,6 +64,26 @@ test('a role that is written as a document reads back as the same role', () => {
   );
   for (const each of presetRoles)
     assert.deepEqual(plain(toRole(roleDocument.parse(plain(toRoleDocument(each))))), plain(each));
+});
+
+test('the older spelling of making accounts is read, and loses to the newer', () => {
+  const modeOf = (options: object) => {
+    const document = { kind: 'role', metadata: { name: 'ops' }, spec: { options } };
+    return toRole(roleDocument.parse(document)).options.createHostUserMode;
+  };
+  assert.equal(modeOf({}), undefined);
+  assert.equal(modeOf({ create_host_user: true }), 'insecure-drop');
+  assert.equal(modeOf({ create_host_user: false }), 'off');
+  assert.equal(modeOf({ create_host_user: false, create_host_user_mode: 'keep' }), 'keep');
+});
+
+test('a line of sudoers that would be two, and a group that would be an option, are refused', () => {
+  const read = (allow: object) =>
+    roleDocument.safeParse({ kind: 'role', metadata: { name: 'ops' }, spec: { allow } }).success;
+  assert.ok(read({ host_sudoers: ['ALL=(ALL) NOPASSWD: ALL'], host_groups: ['docker'] }));
+  for (const line of ['ALL\nroot ALL=ALL', 'ALL=ALL \\', ''])
+    assert.equal(read({ host_sudoers: [line] }), false);
+  for (const group of ['-r', 'a,b', 'A', '']) assert.equal(read({ host_groups: [group] }), false);
 });
 
 test('a document that is written by hand may leave everything out but its name', () => {

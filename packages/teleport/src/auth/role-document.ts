@@ -32,6 +32,8 @@ function toConditions(raw: Conditions = {}): RoleConditions {
     logins: raw.logins ?? [],
     nodeLabels: Object.fromEntries(selector) as RoleConditions['nodeLabels'],
     ...(raw.rules === undefined ? {} : { rules: raw.rules }),
+    ...(raw.host_groups === undefined ? {} : { hostGroups: raw.host_groups }),
+    ...(raw.host_sudoers === undefined ? {} : { hostSudoers: raw.host_sudoers }),
     ...(raw.join_sessions === undefined ? {} : { joinSessions: raw.join_sessions }),
     ...('require_session_join' in raw && raw.require_session_join !== undefined
       ? { requireSessionJoin: toRequirements(raw.require_session_join) }
@@ -74,10 +76,18 @@ function toOptions(options: Options): RoleOptions {
     x11Forwarding: options.permit_x11_forwarding,
     sshFileCopy: options.ssh_file_copy,
     maxSessions: options.max_sessions,
+    createHostUserMode: toHostUserMode(options),
+    createHostUserDefaultShell: options.create_host_user_default_shell,
     clientIdleTimeoutMs: toMs(options.client_idle_timeout, 'client_idle_timeout', 1000),
     disconnectExpiredCert: options.disconnect_expired_cert,
     requireSessionMfa: options.require_session_mfa,
   };
+}
+
+/** The older spelling says less; where both are there, it does not count. */
+function toHostUserMode({ create_host_user_mode: mode, create_host_user: legacy }: Options) {
+  if (mode !== undefined || legacy === undefined) return mode;
+  return legacy ? 'insecure-drop' : 'off';
 }
 
 function toMs(text: string | undefined, key: string, least: number): number | undefined {
@@ -116,6 +126,8 @@ function optionsSpec(options: RoleOptions): Options {
     permit_x11_forwarding: options.x11Forwarding,
     ssh_file_copy: options.sshFileCopy,
     max_sessions: options.maxSessions,
+    create_host_user_mode: options.createHostUserMode,
+    create_host_user_default_shell: options.createHostUserDefaultShell,
     client_idle_timeout: duration(options.clientIdleTimeoutMs),
     disconnect_expired_cert: options.disconnectExpiredCert,
     require_session_mfa: options.requireSessionMfa,
@@ -123,11 +135,13 @@ function optionsSpec(options: RoleOptions): Options {
 }
 
 function conditionsSpec(conditions: RoleConditions): Spec['allow'] | undefined {
-  const { logins, nodeLabels, rules, joinSessions, requireSessionJoin } = conditions;
+  const { logins, nodeLabels, hostGroups, hostSudoers, rules, joinSessions, requireSessionJoin } = conditions;
   const selector = Object.entries(nodeLabels).map(([key, values]) => [key, [...values]]);
   const spec = present({
     logins: logins.length === 0 ? undefined : [...logins],
     node_labels: selector.length === 0 ? undefined : Object.fromEntries(selector),
+    host_groups: hostGroups && [...hostGroups],
+    host_sudoers: hostSudoers && [...hostSudoers],
     rules: rules?.map((rule) => ({ resources: [...rule.resources], verbs: [...rule.verbs] })),
     join_sessions: joinSessions?.map(({ roles, kinds, modes, ...policy }) => ({
       ...policy,

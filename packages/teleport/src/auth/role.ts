@@ -14,6 +14,10 @@ export interface RoleConditions {
   readonly rules?: readonly Rule[] | undefined;
   /** Whose sessions may (deny: may not) be joined. Absent: nobody's. */
   readonly joinSessions?: readonly JoinPolicy[] | undefined;
+  /** Groups of host users that are created; those the host lacks are made, too. Deny: never these. */
+  readonly hostGroups?: readonly string[] | undefined;
+  /** Lines of sudoers(5) for them, without the name in front. Deny: never these; `*`: none at all. */
+  readonly hostSudoers?: readonly string[] | undefined;
   /** Allow only: who must be in the role's sessions. Absent: nobody. */
   readonly requireSessionJoin?: readonly RequirePolicy[] | undefined;
 }
@@ -23,6 +27,8 @@ export interface Rule {
   readonly resources: readonly (RuledResource | '*')[];
   readonly verbs: readonly (Verb | '*')[];
 }
+
+export type HostUserMode = 'off' | 'keep' | 'insecure-drop';
 
 export interface RoleOptions {
   /** Longest life of a certificate issued through this role. `undefined`: the cluster's maximum. */
@@ -43,6 +49,10 @@ export interface RoleOptions {
   readonly sshFileCopy?: boolean | undefined;
   /** Sessions of the user at once, on a node. `undefined`: as many as the node takes. */
   readonly maxSessions?: number | undefined;
+  /** Make the account where the host lacks it. `undefined`: the role says nothing about it. */
+  readonly createHostUserMode?: HostUserMode | undefined;
+  /** Of accounts that are made. `undefined`: bash, or sh where there is none. */
+  readonly createHostUserDefaultShell?: string | undefined;
   /** `undefined`: as the cluster says. */
   readonly clientIdleTimeoutMs?: number | undefined;
   /** A session ends with the certificate it began with. `undefined`: as the cluster says. */

@@ -1,6 +1,7 @@
 // What a user may do on this node, and what the node says itself. Pure data; who grants it is not this room's matter.
 import type { Identity, LossPolicy, RecordedKind, RecordSession } from '../ca/identity.ts';
 import { permitExtensions } from '../ca/identity.ts';
+import type { WantedHostUser } from './host-users/host-user.ts';
 import type { Moderation } from './sharing/sharing.ts';
 
 /** What the access decision grants: the certificate's word narrowed by what the roles say now. */
@@ -18,6 +19,8 @@ export interface Grant {
   readonly clientIdleTimeoutMs: number | undefined;
   /** undefined: as the node says. */
   readonly disconnectExpiredCert: boolean | undefined;
+  /** The account is made where the host lacks it. Absent: it is not. */
+  readonly hostUser?: WantedHostUser | undefined;
 }
 
 /** An authenticated user, and what they may do here. */

@@ -14,6 +14,7 @@ import {
   textOf,
 } from './host.fixture.ts';
 import { type LaunchedSession, type LaunchRequest, launch } from './launch.ts';
+import { lengthOf, recordsIn } from './records.fixture.ts';
 
 /** RFC 4254 §8: opcode, 32-bit argument, …, 0. */
 function modes(...pairs: readonly (readonly [number, number])[]): Buffer {
@@ -187,19 +188,18 @@ describe('the terminal of a session', { skip: cannotLaunch() }, () => {
   test('who was on which terminal is in wtmp', {
     skip: existsSync('/var/log/wtmp') ? false : 'no wtmp here',
   }, async () => {
+    const from = lengthOf('wtmp');
     const session = await launched('tty', { remoteHost: '192.0.2.9' });
     const { out } = await finishOnTerminal(session);
-    const records = execFileSync('utmpdump', ['/var/log/wtmp'], { stdio: 'pipe' }).toString().split('\n');
     const line = out.trim().replace('/dev/', '');
-    const ours = records.filter((record) =>
-      record.includes(`[${String(session.leaderPid).padStart(5, '0')}]`),
+    const ours = recordsIn('wtmp', from).filter(({ pid }) => pid === session.leaderPid);
+    assert.deepEqual(
+      ours.map((record) => [record.type, record.user, record.line, record.host]),
+      [
+        [7, user.name, line, '192.0.2.9'],
+        [8, '', line, ''],
+      ],
     );
-    // ut_type 7 USER_PROCESS, 8 DEAD_PROCESS
-    assert.match(
-      ours[0] ?? '',
-      new RegExp(`^\\[7\\].*\\[${user.name} *\\] \\[${line} *\\] \\[192\\.0\\.2\\.9`),
-    );
-    assert.match(ours[1] ?? '', new RegExp(`^\\[8\\].*\\[${line} *\\]`));
   });
 
   test('a log-in shell has a dash, PAM’s words and the last log-in above its prompt', async () => {

@@ -32,6 +32,8 @@ export interface LaunchRequest {
   readonly pamEnvironment?: Readonly<Record<string, string>>;
   /** The account's own `~/.ssh/environment` counts (ssh_service.permit_user_env). */
   readonly userEnvironment?: boolean;
+  /** Done first; what it rejects with is why there is no session. */
+  readonly before?: () => Promise<void>;
   /** Address of the client: PAM_RHOST and utmp. */
   readonly remoteHost: string;
 }
@@ -100,6 +102,7 @@ export interface LaunchedSession {
  */
 export async function launch(request: LaunchRequest): Promise<LaunchedSession> {
   const spec = encodeSpec(request);
+  await request.before?.();
   const terminal = request.pty ? openTerminal() : undefined;
   const launcher = new LauncherProcess(request.launcher, spec, terminal);
   try {

@@ -268,6 +268,7 @@ export class LiveConnection {
       kinds: grant.kinds,
       lossPolicy: grant.lossPolicy,
       recordSession: grant.recordSession,
+      ...(grant.hostUser === undefined ? {} : { hostUser: grant.hostUser }),
       mfaDevice,
       ...of,
     };

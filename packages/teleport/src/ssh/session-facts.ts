@@ -1,6 +1,7 @@
 // Who, where and through what: everything about a session that is known when it opens and never changes. Plain
 // data, because it is also what the journal keeps: after a kill -9 the events of the session must still say it.
 import type { LossPolicy, RecordedKind, RecordSession } from '../ca/identity.ts';
+import type { WantedHostUser } from './host-users/host-user.ts';
 
 /** The node, as its events name it (block Srv). */
 export interface NodeFacts {
@@ -43,6 +44,8 @@ export interface SessionFacts {
   readonly recordSession: RecordSession;
   /** Uuid of the second factor that was proven for this session. */
   readonly mfaDevice?: string | undefined;
+  /** The account is made where the host lacks it. Absent: it is not. */
+  readonly hostUser?: WantedHostUser | undefined;
 }
 
 /** Blocks U, S and Srv: what every kernel event of the session carries. */

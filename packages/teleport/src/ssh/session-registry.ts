@@ -31,6 +31,7 @@ export class SessionRegistry {
   readonly #limits: RegistryLimits;
   readonly #sessions = new Map<string, LiveSession>();
   readonly #listeners = new Set<(sid: string) => void>();
+  readonly #overListeners = new Set<() => void>();
   #whenEmpty: (() => void)[] = [];
 
   constructor(limits: RegistryLimits) {
@@ -91,8 +92,15 @@ export class SessionRegistry {
     this.#sessions.set(session.facts.sid, session);
   }
 
+  /** A session is over, and nothing of it is left on disk. */
+  onOver(listener: () => void): () => void {
+    this.#overListeners.add(listener);
+    return () => this.#overListeners.delete(listener);
+  }
+
   remove(sid: string): void {
     this.#sessions.delete(sid);
+    for (const listener of this.#overListeners) listener();
     if (this.#sessions.size > 0) return;
     for (const resolve of this.#whenEmpty.splice(0)) resolve();
   }

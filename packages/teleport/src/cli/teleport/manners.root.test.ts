@@ -1,6 +1,6 @@
 // The host's word at a node: what PAM, the account and its shell have against somebody is told and in the log.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { chownSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { cannotLaunch, createLogin, type TestLogin } from '../../ssh/host.fixture.ts';
@@ -102,5 +102,45 @@ describe('a node lets the host have its say', { skip: cannotLaunch() }, () => {
     await until('no value', async () =>
       JSON.stringify((await labels())[0])?.includes('error: exit status 1'),
     );
+  });
+});
+
+describe('a node makes the account that a role wants', { skip: cannotLaunch() }, () => {
+  const login = `spm${process.pid}`;
+  let node: OneNode;
+  before(async () => {
+    const role = { createHostUserMode: 'insecure-drop' as const, createHostUserDefaultShell: '/bin/sh' };
+    node = await OneNode.create({ logins: [login], role });
+    await node.startChild();
+  });
+  after(async () => {
+    await node?.remove();
+    spawnSync('userdel', ['--remove', '--force', login]);
+  });
+
+  const known = () => spawnSync('getent', ['passwd', login]).status === 0;
+  const codes = async () =>
+    (await node.events()).filter(({ event }) => event.startsWith('host_user.')).map(({ code }) => code);
+
+  test('for the life of its sessions', async () => {
+    assert.equal(known(), false);
+    const { ran, events } = await node.session('id -un; echo $SHELL $PWD', { login });
+    assert.equal(ran.stdout, `${login}\n/bin/sh /home/${login}\n`);
+    assert.equal(events.at(-1)?.['enhanced_recording'], true);
+    await until('it is gone', () => !known());
+    assert.deepEqual(
+      await until('both events', async () => (await codes()).length === 2 && (await codes())),
+      ['THU00I', 'THU01I'],
+    );
+  });
+
+  test('also when the daemon is killed meanwhile', async () => {
+    const client = node.spawnSsh('echo up; read line', { login });
+    await new Promise((resolve) => client.stdout.once('data', resolve));
+    assert.ok(known());
+    await node.killChild('SIGKILL');
+    await node.startChild();
+    await until('it is gone', () => !known());
+    client.kill();
   });
 });

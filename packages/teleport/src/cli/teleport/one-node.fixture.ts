@@ -275,8 +275,8 @@ ${this.options.sshYaml ?? ''}
   }
 
   /** OpenSSH's ssh, still running. */
-  spawnSsh(command: string | undefined, options: { tty?: boolean } = {}) {
-    const args = [...(options.tty ? ['-tt'] : []), ...this.sshArgs()];
+  spawnSsh(command: string | undefined, options: { tty?: boolean; login?: string } = {}) {
+    const args = [...(options.tty ? ['-tt'] : []), ...this.sshArgs(options.login)];
     return spawn('ssh', command === undefined ? args : [...args, command], {
       stdio: ['pipe', 'pipe', 'pipe'],
     });

@@ -23,6 +23,8 @@ export interface AuthService {
   tellRefused(refusal: Refusal): Promise<void>;
   /** Certificates for the auth host itself, which needs no token: the process that calls holds the CA. */
   enrolLocalHost(host: LocalHost): Promise<EnrolledHost>;
+  /** Alike on auth servers whose configuration says the same for the cluster. Tells nothing else of it. */
+  readonly settingsDigest: string;
   /** Stops sweeping and watching; what waits for the audit log is written first. The store stays open. */
   close(): Promise<void>;
 }

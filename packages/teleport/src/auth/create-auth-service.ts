@@ -90,8 +90,14 @@ export async function createAuthService(options: CreateAuthServiceOptions): Prom
         validBefore: new Date(made.valid_before),
       };
     },
+    settingsDigest: digestOf(parts),
     close: () => journal.close(),
   };
+}
+
+/** Where links lead is each server's own matter. Under the cluster's key: there are tokens among the settings. */
+function digestOf({ challenges, settings: { webAddress: _, ...settings } }: Parts): string {
+  return challenges.pseudonym('settings', JSON.stringify(settings)).slice(0, 22);
 }
 
 /** Refusals for want of rights; log-in and joining have events of their own. */

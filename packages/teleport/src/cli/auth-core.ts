@@ -6,7 +6,7 @@ import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import type { Transport } from '@sallyport/contracts/api/client.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { AuditLog } from '../audit/audit-log.ts';
-import { PagedSearch } from '../audit/search-page.ts';
+import { type EventPages, PagedSearch } from '../audit/search-page.ts';
 import type { EventStamp } from '../audit/session-emitter.ts';
 import type { ApiLog } from '../auth/api/api-server.ts';
 import type { Caller, Handlers } from '../auth/api/handler.ts';
@@ -29,9 +29,12 @@ type AuthRoutes = typeof authRoutes;
 
 export interface AuthCoreOptions {
   readonly config: Config;
-  readonly audit: Pick<AuditLog, 'append' | 'search'>;
-  /** Of that log: the host whose folder it is. */
+  readonly audit: Pick<AuditLog, 'append' | 'search' | 'has'>;
+  /** Of that log; without it: those of the files of `hostUuid` in the data directory. */
+  readonly pages?: EventPages;
   readonly hostUuid: string;
+  /** The audit log is the same for all auth servers: each tells what another, that died, could not. */
+  readonly sharedLog?: boolean;
   readonly stamp: EventStamp;
   readonly version: string;
   /** Beside a daemon that owns the files. */
@@ -128,11 +131,14 @@ export async function openAuthCore(
     version,
     log,
     secondary: options.secondary ?? false,
+    logOf: options.sharedLog === true ? 'shared' : options.hostUuid,
   });
   const handlers: Handlers<AuthRoutes> = {
     ...service.handlers,
     emitEvents: options.emitEvents ?? refuseEvents,
-    searchEvents: searchEventsHandler(new PagedSearch(join(config.dataDir, 'log'), options.hostUuid)),
+    searchEvents: searchEventsHandler(
+      options.pages ?? new PagedSearch(join(config.dataDir, 'log'), options.hostUuid),
+    ),
   };
   return {
     authorities,

@@ -1,24 +1,22 @@
 // `POST /v1/events`: events of other hosts → the audit log, each once and in the order of its stream.
-//
-// First the append, then the cursor. A crash in between leaves events in the log that the host will send again:
-// after a start, the ids of what was appended since the last cursor are read from the log, and an event with such
-// an id is not written a second time.
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+// What is known of how far each stream is, and moves with the append: intake-positions.ts.
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AuthRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { type AuditEvent, parseEvent } from '@sallyport/contracts/events/event.ts';
-import type { AuditLog } from '../../audit/audit-log.ts';
+import type { AuditLog, PositionedLog } from '../../audit/audit-log.ts';
 import { positionGap } from '../../audit/outbox-drain.ts';
-import { type LogPlace, LogTail } from '../../audit/search-tail.ts';
 import type { ApiLog } from './api-server.ts';
-import { EventCursors } from './event-cursors.ts';
 import type { Handler } from './handler.ts';
+import { FilePositions, type IntakePositions, positionsInLog } from './intake-positions.ts';
 import { UnreadableEvents } from './unreadable-events.ts';
 
 export interface EventIntakeOptions {
   /** A FileLog; the two beside say where its files are. */
-  readonly audit: AuditLog;
+  readonly audit: Pick<AuditLog, 'append'>;
+  /** The log, where it keeps positions itself; then the files above do not matter. */
+  readonly positioned?: PositionedLog | undefined;
   readonly logDir: string;
   readonly hostId: string;
   /** `<data_dir>/intake`. */
@@ -34,42 +32,30 @@ type Batch = Parameters<Handler<Emit>>[0]['body'];
 
 /** Batches of a host that may wait for one another. A host of ours sends one at a time. */
 const maxWaiting = 4;
-/** The log is read from the last cursor after a crash: no more of it than about this. */
-const checkpointBytes = 32 * 1024 * 1024;
+/** Servers that took a batch of the same stream while we were about to. */
+const maxRaces = 5;
 
 export class EventIntake {
   readonly #options: EventIntakeOptions;
-  readonly #cursors: EventCursors;
-  readonly #tail: LogTail;
+  readonly #positions: IntakePositions;
   readonly #unreadable: UnreadableEvents;
-  /** Ids of events that were in the log at the start and may be sent again. */
-  readonly #arrived: Set<string>;
   /** By host: the end of its queue. */
   readonly #queues = new Map<string, { tail: Promise<unknown>; waiting: number }>();
   #events = 0;
   #repeated = 0;
 
-  private constructor(
-    options: EventIntakeOptions,
-    cursors: EventCursors,
-    tail: LogTail,
-    arrived: Set<string>,
-  ) {
+  private constructor(options: EventIntakeOptions, positions: IntakePositions) {
     this.#options = options;
-    this.#cursors = cursors;
-    this.#tail = tail;
-    this.#arrived = arrived;
+    this.#positions = positions;
     this.#unreadable = new UnreadableEvents(join(options.stateDir, 'unreadable.jsonl'));
   }
 
   static async open(options: EventIntakeOptions): Promise<EventIntake> {
-    const { stateDir, logDir, hostId } = options;
+    const { stateDir, positioned } = options;
     await mkdir(stateDir, { recursive: true, mode: 0o700 });
-    const tail = new LogTail(logDir, hostId);
-    const cursors = await EventCursors.open(stateDir, await tail.end());
-    const arrived = await readArrived(stateDir, tail, cursors.from);
-    await cursors.checkpoint(await tail.end());
-    return new EventIntake(options, cursors, tail, arrived);
+    const positions =
+      positioned === undefined ? await FilePositions.open(options) : positionsInLog(positioned);
+    return new EventIntake(options, positions);
   }
 
   readonly handler: Handler<Emit> = async ({ body }, { caller, signal }) => {
@@ -86,7 +72,7 @@ export class EventIntake {
   /** Waits for what is being written. */
   async close(): Promise<void> {
     await Promise.allSettled([...this.#queues.values()].map(({ tail }) => tail));
-    await this.#cursors.close();
+    await this.#positions.close();
   }
 
   /** One batch of a host at a time: the second must see the cursor of the first. */
@@ -111,8 +97,22 @@ export class EventIntake {
     return done;
   }
 
-  async #take(host: string, { stream, first, lines }: Batch, signal: AbortSignal): Promise<number> {
-    const expected = this.#cursors.next(host, stream);
+  async #take(host: string, batch: Batch, signal: AbortSignal): Promise<number> {
+    for (let race = 0; ; race++) {
+      const acknowledged = await this.#attempt(host, batch, signal);
+      if (acknowledged !== undefined) return acknowledged;
+      if (race < maxRaces) continue;
+      throw new AppError('unavailable', 'audit.raced', 'Other auth servers take events of this stream.');
+    }
+  }
+
+  /** `undefined`: another server took events of this stream meanwhile. */
+  async #attempt(
+    host: string,
+    { stream, first, lines }: Batch,
+    signal: AbortSignal,
+  ): Promise<number | undefined> {
+    const expected = await this.#positions.next(host, stream);
     if (first > expected) {
       throw new AppError(
         'conflict',
@@ -129,22 +129,10 @@ export class EventIntake {
     if (signal.aborted) throw new AppError('unavailable', 'audit.sender_gone', 'The sender has hung up.');
     await this.#unreadable.keep(host, unreadable);
     const next = expected + fresh.length;
-    await this.#append(host, stream, next, events);
-    return next;
-  }
-
-  async #append(host: string, stream: string, next: number, events: readonly AuditEvent[]): Promise<void> {
-    const end = await this.#tail.end();
-    if (isFar(this.#cursors.from, end)) await this.#cursors.checkpoint(end);
-    this.#cursors.begin(end);
-    try {
-      await this.#options.audit.append(events);
-    } catch (thrown) {
-      this.#cursors.abandon(end);
-      throw thrown;
-    }
+    const after = await this.#positions.append({ host, stream, first: expected, next }, events);
+    if (after !== next) return undefined;
     this.#events += events.length;
-    await this.#cursors.store(host, stream, next, end);
+    return next;
   }
 
   #read(host: string, lines: readonly string[]): { events: AuditEvent[]; unreadable: Unreadable[] } {
@@ -162,7 +150,7 @@ export class EventIntake {
         continue;
       }
       this.#refuseForeign(host, parsed.event);
-      if (this.#arrived.has(parsed.event.uid)) this.#repeated++;
+      if (this.#positions.has(parsed.event.uid)) this.#repeated++;
       else events.push(parsed.event);
     }
     return { events, unreadable };
@@ -189,38 +177,4 @@ const ofNoServer: ReadonlySet<string> = new Set(['T2005I', 'T2012I']);
 interface Unreadable {
   readonly line: string;
   readonly reason: string;
-}
-
-function isFar(from: LogPlace, end: LogPlace): boolean {
-  return from.file !== end.file || end.offset - from.offset > checkpointBytes;
-}
-
-/** Ids that are remembered over several crashes in a row, the newest. */
-const maxArrived = 300_000;
-
-/** Ids of the events behind `from`, and those that earlier starts found: their hosts may not have come back yet. */
-async function readArrived(stateDir: string, tail: LogTail, from: LogPlace): Promise<Set<string>> {
-  const path = join(stateDir, 'arrived');
-  const before = (await readFile(path, 'utf8').catch(() => '')).split('\n').filter((uid) => uid !== '');
-  const arrived = new Set(before);
-  for await (const lines of tail.linesAfter(from)) {
-    for (const line of lines) {
-      const uid = uidOf(line);
-      if (uid !== undefined) arrived.add(uid);
-    }
-  }
-  for (const uid of arrived) {
-    if (arrived.size <= maxArrived) break;
-    arrived.delete(uid);
-  }
-  if (arrived.size > before.length) {
-    await writeFile(`${path}.next`, [...arrived, ''].join('\n'), { mode: 0o600, flush: true });
-    await rename(`${path}.next`, path);
-  }
-  return arrived;
-}
-
-/** Without parsing the line: nothing else of it matters. A text that looks like it is escaped in a line. */
-function uidOf(line: string): string | undefined {
-  return /"uid":"([0-9a-f-]{36})"/.exec(line)?.[1];
 }

@@ -2,13 +2,13 @@
 import type { AuthRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { catalog, type EventCode, type EventName } from '@sallyport/contracts/events/event.ts';
-import type { PagedSearch, PageQuery } from '../../audit/search-page.ts';
+import type { EventPages, PageQuery } from '../../audit/search-page.ts';
 import type { Handler } from './handler.ts';
 
 const maxLimit = 10_000;
 const known: ReadonlySet<string> = new Set(catalog.flatMap(({ event, code }) => [event, code]));
 
-export function searchEventsHandler(search: PagedSearch): Handler<AuthRoutes['searchEvents']> {
+export function searchEventsHandler(search: EventPages): Handler<AuthRoutes['searchEvents']> {
   return async ({ query }) => {
     const { from, to, include, user, sid, text, limit, startKey, order } = query;
     const asked: PageQuery = {

@@ -64,22 +64,21 @@ const hasCluster = ({ dataDir, storage }: Config) =>
   storage.type === 'postgresql' || existsSync(join(dataDir, 'ca'));
 
 async function offline<T>(config: Config, work: (client: AuthClient) => Promise<T>): Promise<T> {
-  const { FileLog } = await import('../../audit/file-log.ts');
+  const { openAuditLog } = await import('../../audit/open-audit-log.ts');
   const { EventStamp } = await import('../../audit/session-emitter.ts');
   const { openHostUuid } = await import('../../ca/host-uuid.ts');
   const { openAuthCore, openAuthState } = await import('../auth-core.ts');
   const state = await openAuthState(config, false, quiet);
   const hostUuid = await openHostUuid(config.dataDir);
-  const audit = await FileLog.open({
-    logDir: join(config.dataDir, 'log'),
-    hostId: hostUuid,
-    // A daemon that starts meanwhile owns the log: it repairs and rotates, we only add lines.
-    secondary: true,
-  });
+  // A daemon that starts meanwhile owns the log: it repairs and rotates, we only add lines.
+  const opened = await openAuditLog(config, { hostUuid, secondary: true });
   try {
     const stamp = new EventStamp({ clusterName: config.auth.clusterName });
+    const { log: audit, pages, positioned } = opened;
+    const sharedLog = positioned !== undefined;
+    const shared = { config, audit, pages, sharedLog, hostUuid, stamp };
     const core = await openAuthCore(
-      { config, audit, hostUuid, stamp, version: productVersion(), log: quiet, secondary: true },
+      { ...shared, version: productVersion(), log: quiet, secondary: true },
       state,
     );
     try {
@@ -88,7 +87,7 @@ async function offline<T>(config: Config, work: (client: AuthClient) => Promise<
       await core.close();
     }
   } finally {
-    await audit.close();
+    await opened.log.close();
     await state.close();
   }
 }

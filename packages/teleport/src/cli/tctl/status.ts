@@ -2,15 +2,16 @@
 import { fingerprint } from '../../ca/known-hosts.ts';
 import { parsePublicKeyLine } from '../../ca/public-key.ts';
 import { print, printJson, table } from '../output.ts';
-import { withCluster } from './cluster.ts';
+import { type AuthClient, withCluster } from './cluster.ts';
 import { oneFormatOf } from './format.ts';
 
 export async function statusAction(configPath: string | undefined, flags: { format: string }): Promise<void> {
   const format = oneFormatOf(flags.format, ['text', 'json']);
   await withCluster(configPath, async ({ client }) => {
-    const [status, { resources }] = await Promise.all([
+    const [status, { resources }, servers] = await Promise.all([
       client.ping(),
       client.listResources({ params: { kind: 'cert_authority' } }),
+      authServers(client),
     ]);
     const authorities = resources
       .filter((resource) => resource.kind === 'cert_authority')
@@ -28,6 +29,7 @@ export async function statusAction(configPath: string | undefined, flags: { form
         cluster: status.cluster_name,
         version: status.version,
         authorities,
+        auth_servers: servers,
         ca_pin: status.ca_pins[0],
         ca_pins: status.ca_pins,
       });
@@ -40,6 +42,28 @@ export async function statusAction(configPath: string | undefined, flags: { form
       ),
     );
     print('');
+    if (servers.length > 0) {
+      print(
+        table(
+          ['Auth server', 'Address', 'Version'],
+          servers.map(({ hostname, addr, version }) => [hostname, addr, version]),
+        ),
+      );
+      print('');
+    }
     for (const pin of status.ca_pins) print(`CA pin:  ${pin}`);
   });
+}
+
+/** Those whose heartbeats arrive; none where the daemon does not run. */
+async function authServers(client: AuthClient) {
+  const { resources } = await client.listResources({ params: { kind: 'auth_server' } });
+  return resources
+    .flatMap((resource) => (resource.kind === 'auth_server' ? [resource] : []))
+    .map(({ metadata, spec: { hostname, addr, version } }) => ({
+      uuid: metadata.name,
+      hostname,
+      addr,
+      version,
+    }));
 }

@@ -2,7 +2,8 @@
 // file for the administrator), and the intake of other hosts' events.
 import { join } from 'node:path';
 import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
-import type { FileLog } from '../../audit/file-log.ts';
+import type { AuditLog, PositionedLog } from '../../audit/audit-log.ts';
+import type { EventPages } from '../../audit/search-page.ts';
 import type { EventStamp } from '../../audit/session-emitter.ts';
 import { apiMetrics } from '../../auth/api/api-metrics.ts';
 import { type ApiServer, type RefusedCall, startApiServer } from '../../auth/api/api-server.ts';
@@ -31,7 +32,10 @@ export interface AuthSideOptions {
   readonly keys: HostKeys;
   /** Names and addresses, without ports, this host is dialled by. */
   readonly principals: readonly string[];
-  readonly audit: FileLog;
+  readonly audit: AuditLog;
+  readonly pages: EventPages;
+  /** The log, where it is one for all auth servers and keeps positions. */
+  readonly positioned: PositionedLog | undefined;
   readonly stamp: EventStamp;
   readonly version: string;
   readonly log: NodeLog;
@@ -49,6 +53,8 @@ export interface AuthSide {
   yield(): Promise<void>;
   /** Whoever asked for it is gone. */
   resume(): Promise<void>;
+  /** Why the store cannot be used just now; undefined: it can. */
+  problem(): string | undefined;
   close(): Promise<void>;
 }
 
@@ -69,7 +75,8 @@ async function serve(options: AuthSideOptions, state: AuthState): Promise<AuthSi
   await predecessor?.yieldAuth();
   let intake = await openIntake(options);
   const emitEvents: AuthCoreOptions['emitEvents'] = (call, context) => intake.handler(call, context);
-  const core = await openAuthCore({ ...options, emitEvents }, state);
+  const sharedLog = options.positioned !== undefined;
+  const core = await openAuthCore({ ...options, sharedLog, emitEvents }, state);
   const member = await enrol(core, options);
   const metrics = apiMetrics(options.metrics.registry);
   const listen = () => startListeners(options, { core, member, metrics });
@@ -83,6 +90,7 @@ async function serve(options: AuthSideOptions, state: AuthState): Promise<AuthSi
     core,
     member,
     address: listeners.address,
+    problem: state.problem,
     yield: letGo,
     async resume() {
       if (listeners !== undefined) return;
@@ -97,9 +105,11 @@ async function serve(options: AuthSideOptions, state: AuthState): Promise<AuthSi
   };
 }
 
-function openIntake({ config, audit, log, hostUuid }: AuthSideOptions): Promise<EventIntake> {
+function openIntake(options: AuthSideOptions): Promise<EventIntake> {
+  const { config, audit, positioned, log, hostUuid } = options;
   return EventIntake.open({
     audit,
+    positioned,
     log,
     logDir: join(config.dataDir, 'log'),
     hostId: hostUuid,

@@ -7,7 +7,7 @@ import type { Client } from '@sallyport/contracts/api/client.ts';
 import type { ResourceDocumentKind } from '@sallyport/contracts/api/resources.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { AuditLog } from '../../audit/audit-log.ts';
-import { FileLog } from '../../audit/file-log.ts';
+import { openAuditLog } from '../../audit/open-audit-log.ts';
 import { Outbox } from '../../audit/outbox.ts';
 import { OutboxBoxes } from '../../audit/outbox-boxes.ts';
 import { drainOutbox } from '../../audit/outbox-drain.ts';
@@ -18,6 +18,7 @@ import type { HostMember } from '../../membership/host-member.ts';
 import { becomeMember } from '../../membership/join-cluster.ts';
 import { type Membership, startMembership } from '../../membership/membership.ts';
 import type { NodeLog } from '../../ssh/node-log.ts';
+import { authServerDocument, warnOfOtherSettings } from './auth-presence.ts';
 import { type AuthSide, openAuthSide, rolesOf } from './auth-side.ts';
 import { AdoptedBox, type AdoptedLog } from './generation/adopted-box.ts';
 import type { Generations } from './generation/generations.ts';
@@ -52,6 +53,8 @@ export interface ClusterSide {
   readonly client: Client<AuthRoutes>;
   /** undefined: auth is elsewhere. */
   readonly auth: AuthSide | undefined;
+  /** Why the databases of the auth service cannot be used just now; undefined: they can, or auth is elsewhere. */
+  problem(): string | undefined;
   close(): Promise<void>;
 }
 
@@ -80,7 +83,10 @@ export async function openCluster(options: ClusterSideOptions): Promise<ClusterS
   }
 }
 
-type Side = Pick<ClusterSide, 'clusterName' | 'audit' | 'adoptLogs' | 'stamp' | 'membership' | 'auth'>;
+type Side = Pick<
+  ClusterSide,
+  'clusterName' | 'audit' | 'adoptLogs' | 'stamp' | 'membership' | 'auth' | 'problem'
+>;
 
 async function ofAuthHost(options: ClusterSideOptions, keys: HostKeys, closers: Closers): Promise<Side> {
   const { config, hostUuid, log, metrics } = options;
@@ -88,19 +94,26 @@ async function ofAuthHost(options: ClusterSideOptions, keys: HostKeys, closers: 
   const logDir = join(config.dataDir, 'log');
   // While another daemon of this host writes to it, what looks torn may be that one's write on its way.
   const secondary = !options.alone;
-  const audit = await FileLog.open({ logDir, hostId: hostUuid, secondary });
+  const opened = await openAuditLog(config, { hostUuid, secondary });
+  const { log: audit, file, pages, positioned } = opened;
   closers.push(() => audit.close());
-  metrics.audit(audit);
-  for (const torn of audit.torn) log.warn({ ...torn }, 'a torn end of the audit log was moved aside');
+  if (file !== undefined) metrics.audit(file);
+  for (const torn of file?.torn ?? []) log.warn({ ...torn }, 'a torn end of the audit log was moved aside');
   log.info({ cluster: clusterName, host: hostUuid, log: logDir }, 'the audit log is open');
   const stamp = new EventStamp({ clusterName });
-  const auth = await openAuthSide({ ...options, keys, principals: hostNames(config), audit, stamp });
+  const principals = hostNames(config);
+  const auth = await openAuthSide({ ...options, keys, principals, audit, pages, positioned, stamp });
   closers.push(() => auth.close());
   const caller = { kind: 'host', hostUuid, roles: rolesOf(config) } as const;
   const upstream = { transport: auth.core.transportAs(caller) };
   const membership = await enter(options, auth.member, upstream, closers);
+  const facts = { ...options, address: auth.address, settingsDigest: auth.core.service.settingsDigest };
+  const beats = membership.heartbeat(() => authServerDocument(facts));
+  closers.push(() => beats.close());
+  closers.push(warnOfOtherSettings(membership.cluster, facts, log));
+  const problem = () => auth.problem() ?? opened.problem();
   // One log for all daemons of this host: nothing to adopt.
-  return { clusterName, audit, adoptLogs: async () => [], stamp, membership, auth };
+  return { clusterName, audit, adoptLogs: async () => [], stamp, membership, auth, problem };
 }
 
 async function ofMember(options: ClusterSideOptions, keys: HostKeys, closers: Closers): Promise<Side> {
@@ -143,6 +156,7 @@ async function ofMember(options: ClusterSideOptions, keys: HostKeys, closers: Cl
     stamp: new EventStamp({ clusterName }),
     membership,
     auth: undefined,
+    problem: () => undefined,
   };
 }
 

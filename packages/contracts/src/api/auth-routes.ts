@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { connectorKinds } from './connectors.ts';
 import { logInProof, trust, userCertificates } from './log-in-shapes.ts';
+import { mfaRoutes } from './mfa-routes.ts';
 import { metadata, resourceDocument, resourceKinds, resourceName } from './resources.ts';
 import { hostRoles, route } from './route.ts';
 import { maxReports, sessionReport, sessionTracker } from './session-trackers.ts';
@@ -260,6 +261,9 @@ export const authRoutes = {
 
   // -- log-in by browser and identity providers -----------------------------------------------------------
   ...signOnRoutes,
+
+  // -- second factors ------------------------------------------------------------------------------------
+  ...mfaRoutes,
 
   // -- resources ---------------------------------------------------------------------------------------
   // The handler checks `allow.rules` for the kind that was asked for.

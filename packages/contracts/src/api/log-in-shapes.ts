@@ -15,7 +15,8 @@ export const trust = z.strictObject({
 
 /** What a user proves who they are with. The second factor's kinds exclude each other. */
 export const logInProof = z.strictObject({
-  user: resourceName,
+  /** Absent: a passkey that logs in by itself says who it is. */
+  user: resourceName.optional(),
   password: z.string().max(1024).optional(),
   otp: z.string().max(16).optional(),
   /** The browser's PublicKeyCredential as JSON; its challenge is from `mfa.challenge`. */

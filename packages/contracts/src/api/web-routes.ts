@@ -70,6 +70,15 @@ export const webRoutes = {
     body: z.strictObject({ user: resourceName }),
     result: z.strictObject({ webauthn: z.record(z.string(), z.unknown()).optional(), otp: z.boolean() }),
   }),
+  passkeyChallenge: route({
+    method: 'POST',
+    path: '/webapi/mfa/passkey/begin',
+    summary: 'What a passkey that logs in by itself must sign.',
+    access: 'anyone',
+    rate: 'log_in',
+    body: z.strictObject({}),
+    result: z.strictObject({ webauthn: z.record(z.string(), z.unknown()) }),
+  }),
   logIn: route({
     method: 'POST',
     path: '/webapi/ssh/certs',

@@ -121,6 +121,11 @@ export function decideJoiner(question: Omit<AccessQuestion, 'login'>): AccessDec
   return { ok: true, grantedBy: granting, hostUser: undefined, ...sessionOptions(roles) };
 }
 
+/** Allowed, if perhaps with the second factor. */
+export function mayReach(decision: AccessDecision): boolean {
+  return decision.ok || decision.needsMfa === true;
+}
+
 /**
  * A certificate made for one session is good there and nowhere else, asked for or not: whoever takes it from one node
  * has nothing for another.

@@ -8,6 +8,7 @@ import { BrowserLogIns } from './credentials/browser-log-ins.ts';
 import { openChallenges } from './credentials/challenge.ts';
 import { Invites } from './credentials/invites.ts';
 import { LogIn } from './credentials/log-in.ts';
+import { mfaHandlers } from './credentials/mfa-handlers.ts';
 import { Directory } from './directory.ts';
 import { inviteUrl } from './invite-url.ts';
 import { endOldHosts } from './join/hosts.ts';
@@ -215,6 +216,7 @@ function handlersOf(parts: Parts, tokens: Tokens, joining: Joining): AuthHandler
     },
 
     ...signOnHandlers({ parts, browserLogIns, logIn, admitted }),
+    ...mfaHandlers({ parts, presence, logIn, admitted }),
 
     async listResources({ params, query }, context) {
       await admitted(context);
@@ -280,6 +282,7 @@ async function statusOf({ settings, version, authorities, store }: Parts) {
       ...(connectors.length === 0 ? {} : { connectors }),
       ...(usual === undefined ? {} : { connector_name: usual }),
       ...(settings.localAuth === false ? { local: false } : {}),
+      ...(settings.passwordless === false ? {} : { passwordless: true }),
     },
     session_recording: settings.sessionRecording,
   };

@@ -6,7 +6,7 @@ import type {
   ResourceDocument,
 } from '@sallyport/contracts/api/resources.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
-import { allowedLogins, decideAccess } from './access.ts';
+import { allowedLogins, decideAccess, mayReach } from './access.ts';
 import type { Caller } from './api/handler.ts';
 import { listDocuments, putDocument } from './documents.ts';
 import { type HostRecord, readHost, refuseForeignNames } from './join/hosts.ts';
@@ -61,7 +61,8 @@ export class Presence {
     const question = { user, roles, traits: account.traits, locks, now: now(), issued: now() };
     const visible = nodes.filter(({ metadata, spec }) => {
       const node = { labels: spec.labels, hostUuid: metadata.name, hostname: spec.hostname };
-      return logins.some((login) => decideAccess({ ...question, login, node }).ok);
+      // A node that asks for the second factor is one they may log in to all the same.
+      return logins.some((login) => mayReach(decideAccess({ ...question, login, node })));
     });
     return byName(visible);
   }

@@ -13,8 +13,9 @@ import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import type { Caller } from './api/handler.ts';
 import { clusterSettings } from './cluster-settings.ts';
 import { Attempts } from './credentials/attempts.ts';
-import { credentialPrefix, readCredential } from './credentials/device.ts';
+import { credentialPrefix, passkeyPrefix, readCredential } from './credentials/device.ts';
 import type { Invites } from './credentials/invites.ts';
+import { userHandle } from './credentials/webauthn.ts';
 import { keyOf, listDocuments, putDocument, readDocumentOf } from './documents.ts';
 import { hostKey } from './join/hosts.ts';
 import { maskToken, type Tokens } from './join/tokens.ts';
@@ -281,7 +282,8 @@ export class ResourceService {
     };
     const writes: Write[] = [
       { type: 'delete', key: credentialPrefix + name },
-      { type: 'delete', key: `attempts/user/${name}` },
+      ...(await this.#attempts.forget(name, true)),
+      { type: 'delete', key: passkeyPrefix + userHandle(name, this.#parts.challenges) },
       ...(await this.#invites.endAll(name)),
       putDocument(lock),
     ];

@@ -102,8 +102,8 @@ export function permits({ forwardAgent, x11Forwarding }: SessionOptions): Record
   };
 }
 
-function certificateEvent(
-  { account: { user }, actor }: CertificateOrder,
+export function certificateEvent(
+  { account: { user }, actor }: Pick<CertificateOrder, 'account' | 'actor'>,
   blob: Buffer,
   { validAfter, validBefore }: { readonly validAfter: Date; readonly validBefore: Date },
 ): EventDraft {

@@ -9,4 +9,6 @@ export interface User {
   readonly created: string;
   /** The identity provider's connector whose word this user is. Absent: a user of the cluster's own. */
   readonly provider?: string | undefined;
+  /** Which person of that provider: whose second factors are whose. */
+  readonly owner?: string | undefined;
 }

@@ -170,6 +170,43 @@ export const samples: Samples = {
     },
     answer: { user: 'alice', connector: 'okta' },
   },
+  sessionCertificate: {
+    request: { body: { node: 'web-1', login: 'root', ssh_public_key: blob, otp: '123456' } },
+    answer: { state: 'issued', ssh_certificate: blob, valid_before: time },
+  },
+  listMfaDevices: {
+    request: {},
+    answer: { devices: [{ id: uuid, name: 'key', type: 'webauthn', passwordless: true }], offers: ['totp'] },
+  },
+  beginTotpDevice: {
+    request: { body: { name: 'phone', otp: '123456' } },
+    answer: { id: 'x', secret: 'ABC', url: 'otpauth://totp/x', expires: time },
+  },
+  finishTotpDevice: {
+    request: { params: { id: 'x' }, body: { otp: '123456' } },
+    answer: { device: { id: uuid, name: 'phone', type: 'totp', added: time } },
+  },
+  removeMfaDevice: {
+    request: { body: { name: 'phone', otp: '123456' } },
+    answer: { device: { id: uuid, name: 'phone', type: 'totp' } },
+  },
+  beginMfaTask: {
+    request: { body: { type: 'add_device', name: 'key', passwordless: true } },
+    answer: { id: 'x', code: 'ABCD-2345', expires: time },
+  },
+  mfaTaskResult: { request: { params: { id: 'x' } }, answer: { state: 'waiting' } },
+  readMfaTask: {
+    request: { params: { id: 'x' } },
+    answer: { type: 'session', user: 'alice', code: 'ABCD-2345', subject: 'root@web-1', get: { a: 1 } },
+  },
+  completeMfaTask: {
+    request: { params: { id: 'x' }, body: { get: { a: 1 }, remote_addr: '203.0.113.1' } },
+    answer: { user: 'alice' },
+  },
+  passkeyChallenge: {
+    request: { body: { remote_addr: '203.0.113.1' } },
+    answer: { webauthn: { challenge: 'x' } },
+  },
   listResources: {
     request: { params: { kind: 'role' }, query: { secrets: 'true' } },
     answer: { resources: [role, node] },

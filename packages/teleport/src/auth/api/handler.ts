@@ -12,6 +12,8 @@ export type Caller =
       readonly user: string;
       readonly roles: readonly string[];
       readonly traits: Readonly<Record<string, readonly string[]>>;
+      /** End of the certificate. Absent: not known. */
+      readonly validBefore?: Date;
       /** When the certificate was made. */
       readonly issued?: Date | undefined;
     }

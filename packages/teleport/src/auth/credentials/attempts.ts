@@ -1,8 +1,10 @@
-// Failed proofs, counted by user and by address. After a few the next must wait, longer each time; after many
-// nothing is looked at for a while. It is the same for users who do not exist, so it tells nothing about them.
+// Failed proofs, counted by the address they come from, by a user from an address, and by a user from anywhere. After a
+// few the next must wait, longer each time; after many nothing of that user from that address is looked at for a while.
+// Over all addresses guesses at one user only get slow: a lock there would let anybody shut out whoever they can name.
+// Where a user has logged in from before, only what comes from there counts. It is the same for users who do not exist.
 import { isIPv4, isIPv6 } from 'node:net';
 import { AppError } from '@sallyport/contracts/errors.ts';
-import type { Store } from '../store/store.ts';
+import type { Store, Write } from '../store/store.ts';
 
 export interface AttemptLimits {
   /** Failures that cost nothing. */
@@ -29,6 +31,14 @@ export const userLimits: AttemptLimits = {
 /** An address may be that of a whole office. */
 export const addressLimits: AttemptLimits = { ...userLimits, free: 20, lockAt: 100, waitMs: 250 };
 
+/** Of one user from everywhere: a guess every few seconds, never a lock. */
+export const everywhereLimits: AttemptLimits = {
+  ...userLimits,
+  free: 30,
+  lockAt: Number.POSITIVE_INFINITY,
+  maxWaitMs: 8_000,
+};
+
 interface Record {
   readonly failures: number;
   /** Unix ms; before it nothing is looked at. */
@@ -37,6 +47,10 @@ interface Record {
 }
 
 const none: Record = { failures: 0, blockedUntil: 0, locked: false };
+
+/** Networks remembered for a user, the newest first, and for how long. */
+const maxKnown = 8;
+const knownMs = 90 * 24 * 60 * minute;
 
 export class Attempts {
   readonly #store: Store;
@@ -49,32 +63,55 @@ export class Attempts {
 
   /** Rejects with `limit`, `auth.throttled` or `auth.locked_out`, while this user or address must wait. */
   async admit(user: string | undefined, address: string): Promise<void> {
-    for (const key of keysOf(user, address)) {
+    const counts = countsOf(user, address);
+    const known = user !== undefined && (await this.#known(user)).includes(network(address));
+    for (const { key, limits } of counts) {
+      if (known && limits === everywhereLimits) continue;
       const { blockedUntil, locked } = await this.#read(key);
       const left = Math.ceil((blockedUntil - this.#now().getTime()) / 1000);
       if (left > 0) throw refusal(left, locked);
     }
   }
 
-  /** True: this failure locked the user or the address. */
+  /** True: this failure locked the user, as seen from there, or the address. */
   async failed(user: string | undefined, address: string): Promise<boolean> {
-    const results = await Promise.all(
-      keysOf(user, address).map((key) =>
-        this.#count(key, key.startsWith(userPrefix) ? userLimits : addressLimits),
-      ),
-    );
+    const counts = countsOf(user, address);
+    const results = await Promise.all(counts.map(({ key, limits }) => this.#count(key, limits)));
     return results.includes(true);
   }
 
   /** The address keeps its count: one good password among many guesses proves nothing about the others. */
-  async succeeded(user: string): Promise<void> {
-    if ((await this.#store.get(userPrefix + user)) === undefined) return;
-    await this.#store.commit([{ type: 'delete', key: userPrefix + user }]);
+  async succeeded(user: string, address: string): Promise<void> {
+    const from = network(address);
+    const key = userPrefix(user) + from;
+    if ((await this.#store.get(key)) !== undefined) await this.#store.commit([{ type: 'delete', key }]);
+    const known = await this.#known(user);
+    if (known[0] === from) return;
+    const value = JSON.stringify([from, ...known.filter((each) => each !== from)].slice(0, maxKnown));
+    const expires = new Date(this.#now().getTime() + knownMs);
+    await this.#store.commit([{ type: 'put', key: knownPrefix + user, value, expires }]);
   }
 
+  /** From one address at least; from others the user may log in. */
   async lockedUntil(user: string): Promise<Date | undefined> {
-    const { blockedUntil, locked } = await this.#read(userPrefix + user);
-    return locked && blockedUntil > this.#now().getTime() ? new Date(blockedUntil) : undefined;
+    const records = (await this.#store.range(userPrefix(user))).map(
+      ({ value }) => JSON.parse(value) as Record,
+    );
+    const ends = records.filter(({ locked }) => locked).map(({ blockedUntil }) => blockedUntil);
+    const end = Math.max(0, ...ends);
+    return end > this.#now().getTime() ? new Date(end) : undefined;
+  }
+
+  /** Writes that forget the failures of a user, and with `all` where they logged in from. */
+  async forget(user: string, all = false): Promise<Write[]> {
+    const failures = await this.#store.range(userPrefix(user));
+    const keys = [...failures.map(({ key }) => key), ...(all ? [knownPrefix + user] : [])];
+    return keys.map((key) => ({ type: 'delete', key }));
+  }
+
+  async #known(user: string): Promise<string[]> {
+    const item = await this.#store.get(knownPrefix + user);
+    return item === undefined ? [] : (JSON.parse(item.value) as string[]);
   }
 
   async #count(key: string, limits: AttemptLimits): Promise<boolean> {
@@ -108,12 +145,25 @@ function after(failures: number, limits: AttemptLimits, now: number): Record {
   return { failures, blockedUntil: now + wait, locked: false };
 }
 
-const userPrefix = 'attempts/user/';
+// A slash is in no name: one user's keys are no other's prefix.
+const userPrefix = (user: string) => `attempts/user/${user}/`;
+const knownPrefix = 'known-networks/';
 const addressPrefix = 'attempts/address/';
 
-function keysOf(user: string | undefined, address: string): string[] {
-  const keys = [addressPrefix + network(address)];
-  return user === undefined ? keys : [userPrefix + user, ...keys];
+interface Counted {
+  readonly key: string;
+  readonly limits: AttemptLimits;
+}
+
+function countsOf(user: string | undefined, address: string): Counted[] {
+  const from = network(address);
+  const counts = [{ key: addressPrefix + from, limits: addressLimits }];
+  if (user === undefined) return counts;
+  return [
+    { key: userPrefix(user) + from, limits: userLimits },
+    { key: `${userPrefix(user)}everywhere`, limits: everywhereLimits },
+    ...counts,
+  ];
 }
 
 /** An IPv6 customer has 2^64 addresses at least: they count as one. */

@@ -133,7 +133,7 @@ export class BrowserLogIns {
 // Without letters and digits that look alike. Eight of them: 2^38, so that nobody begins log-ins until one fits.
 const letters = '23456789ABCDEFGHJKLMNPQRSTUVWXYZ';
 
-function newCode(): string {
+export function newCode(): string {
   const text = Array.from({ length: 8 }, () => letters[randomInt(letters.length)]).join('');
   return `${text.slice(0, 4)}-${text.slice(4)}`;
 }

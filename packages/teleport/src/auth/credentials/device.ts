@@ -7,6 +7,8 @@ export interface TotpDevice {
   readonly name: string;
   /** Base32. */
   readonly secret: string;
+  /** RFC 3339 UTC. Absent: before this was kept. */
+  readonly added?: string | undefined;
   /** The last time step that was used: it, and what is before it, is used up. */
   readonly lastStep: number;
 }
@@ -22,6 +24,9 @@ export interface WebauthnDevice {
   /** How often the authenticator says it was used; 0 where it does not count. */
   readonly counter: number;
   readonly transports?: readonly string[] | undefined;
+  /** It knows its owner and keeps the account: it logs in by itself. */
+  readonly passwordless?: boolean | undefined;
+  readonly added?: string | undefined;
 }
 
 export type Device = TotpDevice | WebauthnDevice;
@@ -50,6 +55,9 @@ export function parseCredential(item: Item | undefined): StoredCredential {
   const credential = item === undefined ? nothing : (JSON.parse(item.value) as Credential);
   return { ...credential, revision: item?.revision };
 }
+
+/** The passkey's own name of its user → the user: `passkey/<handle>`. */
+export const passkeyPrefix = 'passkey/';
 
 export function putCredential(user: string, credential: Credential, expect?: Write['expect']): Write {
   const { password, devices, owner } = credential;

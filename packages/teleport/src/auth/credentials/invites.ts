@@ -135,7 +135,7 @@ export class Invites {
       // Of two who use the link at once, the second finds it gone.
       { type: 'delete', key, expect: { revision } },
       { type: 'delete', key: ofUser + user },
-      { type: 'delete', key: `attempts/user/${user}` },
+      ...(await this.#attempts.forget(user)),
       // The user may be deleted at this very moment: no credential without its user.
       { type: 'check', key: `user/${user}`, expect: 'something' },
       putCredential(

@@ -111,16 +111,15 @@ test('whoever fails learns that something was wrong, the log learns what', async
   ]);
 });
 
-test('guessing gets slower and slower, then the user is locked for a while, known or not', async (t) => {
+test('guessing at a user gets slower and slower, then nothing of them from there is looked at for a while, known or not', async (t) => {
   const { cluster, ana } = await withAna(t);
   for (const user of ['ana', 'nobody']) {
-    // From addresses of its own each time: the user's count is what bites.
-    let address = 0;
+    const remote_addr = `203.0.113.${user.length}`;
     const guess = (secret: string, otp: string) =>
       cluster.service.handlers.logIn(
         {
           ...logInBody({ user, password: secret, otp }),
-          body: { ...logInBody({ user, password: secret, otp }).body, remote_addr: `203.0.113.${address++}` },
+          body: { ...logInBody({ user, password: secret, otp }).body, remote_addr },
         },
         cluster.as(proxy),
       );
@@ -137,6 +136,29 @@ test('guessing gets slower and slower, then the user is locked for a while, know
     assert.match(String(cluster.last('T1000W')['error']), /Too many failed attempts/);
     if (user === 'ana') assert.equal(typeof (await lockedUntil(cluster, user)), 'string');
   }
+});
+
+test('whoever names somebody cannot lock them out: guesses from everywhere only get slow, and not where they come from', async (t) => {
+  const { cluster, ana } = await withAna(t);
+  const from = (remote_addr: string, proof: { password: string; otp: string }) => {
+    const request = logInBody({ user: 'ana', ...proof });
+    const body = { ...request.body, remote_addr };
+    return cluster.service.handlers.logIn({ ...request, body }, cluster.as(proxy));
+  };
+  const wrongs = { password: 'guess', otp: '000000' };
+  await from('192.0.2.7', { password, otp: await ana.code() });
+  for (let i = 0; i < 60; i++) {
+    await assert.rejects(from(`203.0.113.${i}`, wrongs), wrong);
+    cluster.advance(8_000);
+  }
+  await assert.rejects(from('203.0.113.200', wrongs), wrong);
+  const otp = await ana.code();
+  await assert.rejects(
+    from('203.0.113.201', { password, otp }),
+    { code: 'auth.throttled' },
+    'a stranger waits',
+  );
+  await from('192.0.2.7', { password, otp });
 });
 
 test('an address that guesses at many users is slowed, its neighbours are not', async (t) => {

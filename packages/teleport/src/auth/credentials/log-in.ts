@@ -11,11 +11,11 @@ import type { Write } from '../store/store.ts';
 import { makeUserCertificates } from '../user-certificates.ts';
 import { Attempts } from './attempts.ts';
 import type { BrowserLogIn, BrowserLogIns } from './browser-log-ins.ts';
-import { type Device, putCredential, readCredential } from './device.ts';
+import { type Device, passkeyPrefix, putCredential, readCredential } from './device.ts';
 import { checkPassword } from './password.ts';
 import { checkSecondFactor, offersOtp, offersWebauthn } from './second-factor.ts';
 import { Turns } from './turns.ts';
-import { logInOptions, type RelyingParty } from './webauthn.ts';
+import { checkLogIn, logInOptions, passkeyOptions, passkeyPurpose, type RelyingParty } from './webauthn.ts';
 
 export interface LogInRequest {
   readonly proof: LogInProof;
@@ -27,6 +27,16 @@ export interface LogInRequest {
   /** The certificates go to the client that began this; whoever proves sees none. */
   readonly completes?: BrowserLogIn | undefined;
 }
+
+type KnownProof = LogInProof & { readonly user: string };
+type KnownRequest = LogInRequest & {
+  readonly proof: KnownProof;
+  /** By a passkey alone. */
+  readonly alone: boolean;
+};
+
+/** No name of a user: no resource may have it. */
+const unknownPasskey = '(unknown passkey)';
 
 interface Proven {
   readonly account: Account;
@@ -58,18 +68,44 @@ export class LogIn {
   }
 
   /** One at a time for each user: so no flood of guesses gets past the count of failures. */
-  logIn(request: LogInRequest): Promise<UserCertificates> {
-    return this.#turns.take(request.proof.user, () => this.#logIn(request));
+  async logIn(request: LogInRequest): Promise<UserCertificates> {
+    const user = request.proof.user ?? (await this.#passkeyUser(request.proof));
+    const known = { ...request, proof: { ...request.proof, user }, alone: request.proof.user === undefined };
+    return this.#turns.take(user, () => this.#logIn(known));
   }
 
-  async #logIn(request: LogInRequest): Promise<UserCertificates> {
+  /** Of a passkey that logs in by itself: it says who it is; whether that holds is seen later. */
+  async passkeyChallenge(): Promise<Record<string, unknown>> {
+    const party = this.#passkeyParty();
+    if (party !== undefined) return passkeyOptions(party, this.#parts.challenges);
+    throw new AppError('unsupported', 'auth.no_passkeys', 'Passkeys alone do not log in to this cluster.', {
+      hint: 'auth_service.authentication: passwordless, second_factor and webauthn.rp_id say so.',
+    });
+  }
+
+  #passkeyParty(): RelyingParty | undefined {
+    const { secondFactor, passwordless, localAuth } = this.#parts.settings;
+    const party = relyingParty(this.#parts);
+    const taken = passwordless !== false && localAuth !== false && offersWebauthn(secondFactor, party);
+    return taken ? party : undefined;
+  }
+
+  /** A name nobody has where the key's is not known, so that it fails as any other. */
+  async #passkeyUser({ webauthn }: LogInProof): Promise<string> {
+    const response = webauthn?.['response'] as { userHandle?: unknown } | undefined;
+    const handle = String(response?.userHandle ?? '').slice(0, 128);
+    const item = handle === '' ? undefined : await this.#parts.store.get(passkeyPrefix + handle);
+    return item?.value ?? unknownPasskey;
+  }
+
+  async #logIn(request: KnownRequest): Promise<UserCertificates> {
     const { user } = request.proof;
     if (this.#parts.settings.localAuth === false)
       throw await this.#refused(request, 'log-in with a password is off', noLocal());
     await this.#attempts.admit(user, request.remoteAddr).catch(async (error: unknown) => {
       throw await this.#refused(request, AppError.from(error).message, AppError.from(error));
     });
-    const proven = await this.#prove(request.proof);
+    const proven = await (request.alone ? this.#provePasskey(request.proof) : this.#prove(request.proof));
     if (typeof proven === 'string') {
       const locked = await this.#attempts.failed(user, request.remoteAddr);
       const reason = locked ? `${proven}; locked after too many failures` : proven;
@@ -88,8 +124,28 @@ export class LogIn {
     return this.#admit(request, proven);
   }
 
+  /** The key is all there is: it has asked its owner for PIN or finger, and was set up to be enough. */
+  async #provePasskey({ user, webauthn = {} }: KnownProof): Promise<Proven | string> {
+    const { store, directory, challenges } = this.#parts;
+    const party = this.#passkeyParty();
+    if (party === undefined) return 'passkeys alone do not log in to this cluster';
+    if (user === unknownPasskey) return 'the passkey is not known';
+    const account = await directory.account(user).catch((error: unknown) => AppError.from(error).message);
+    if (typeof account === 'string') return account;
+    if (account.user.provider !== undefined) return `the user logs in by ${account.user.provider}`;
+    const credential = await readCredential(store, user);
+    const check = { purpose: passkeyPurpose, alone: true };
+    const proof = await checkLogIn(party, user, credential.devices, webauthn, challenges, check);
+    if (!proof.ok) return proof.reason;
+    const { device, challenge } = proof.value;
+    const devices = credential.devices.map((each) => (each.id === device.id ? device : each));
+    const expect = { revision: credential.revision ?? '' };
+    const writes = [challenges.use(challenge), putCredential(user, { ...credential, devices }, expect)];
+    return { account, device, writes };
+  }
+
   /** Proof → what it proves, or why it does not. Does the same work for users who do not exist. */
-  async #prove(proof: LogInProof): Promise<Proven | string> {
+  async #prove(proof: KnownProof): Promise<Proven | string> {
     const { store, directory, settings, challenges, now } = this.#parts;
     const account = await directory
       .account(proof.user)
@@ -120,7 +176,7 @@ export class LogIn {
     return { account, device, writes };
   }
 
-  async #admit(request: LogInRequest, { account, device, writes }: Proven): Promise<UserCertificates> {
+  async #admit(request: KnownRequest, { account, device, writes }: Proven): Promise<UserCertificates> {
     const { user } = request.proof;
     const actor = { user, user_kind: 1 as const };
     const order = { account, actor, mfaDevice: device?.id, ...request };
@@ -143,8 +199,9 @@ export class LogIn {
     const { tls_certificate } = certificates;
     if (tls_certificate === undefined)
       throw new AppError('internal', 'auth.no_tls', 'A certificate is missing.');
-    const issued = answerWillBe({ ...certificates, tls_certificate });
+    const issued = { ...certificates, tls_certificate };
     const { completes } = request;
+    answerWillBe(completes === undefined ? issued : { user });
     const delivery = completes === undefined ? [] : this.#browserLogIns.completion(completes, issued);
     try {
       await this.#parts.journal.commitTold([...writes, ...delivery], [told, event]);
@@ -155,12 +212,12 @@ export class LogIn {
       await this.#attempts.failed(user, request.remoteAddr);
       throw await this.#refused(request, 'the second factor was used before', wrong());
     }
-    await this.#attempts.succeeded(user);
+    await this.#attempts.succeeded(user, request.remoteAddr);
     return issued;
   }
 
   /** Tells the log; resolves to what to throw. A log that is away changes nothing about the refusal. */
-  async #refused(request: LogInRequest, reason: string, error: AppError): Promise<AppError> {
+  async #refused(request: KnownRequest, reason: string, error: AppError): Promise<AppError> {
     const draft: EventDraft = {
       event: 'user.login',
       code: 'T1000W',
@@ -180,9 +237,9 @@ export class LogIn {
   }
 }
 
-function circumstances({ remoteAddr, userAgent }: LogInRequest) {
+function circumstances({ remoteAddr, userAgent, alone }: KnownRequest) {
   return {
-    method: 'local',
+    method: alone ? 'passwordless' : 'local',
     ...(remoteAddr === '' ? {} : { 'addr.remote': remoteAddr }),
     ...(userAgent === undefined ? {} : { user_agent: userAgent }),
   };

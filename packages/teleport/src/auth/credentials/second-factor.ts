@@ -18,6 +18,8 @@ export interface FactorQuestion {
   readonly devices: readonly Device[];
   readonly proof: FactorProof;
   readonly challenges: Challenges;
+  /** Of the security key's challenge. Default: a log-in. */
+  readonly purpose?: string | undefined;
   readonly now: Date;
 }
 
@@ -66,11 +68,18 @@ async function checkCode({ devices, now }: FactorQuestion, otp: string): Promise
 }
 
 async function checkKey(
-  { party, user, devices, challenges }: FactorQuestion,
+  { party, user, devices, challenges, purpose }: FactorQuestion,
   response: Record<string, unknown>,
 ): Promise<Proof<FactorAnswer>> {
   if (party === undefined) return { ok: false, reason: 'security keys are not set up in this cluster' };
-  const proof = await checkLogIn(party, user, devices, response, challenges);
+  const proof = await checkLogIn(
+    party,
+    user,
+    devices,
+    response,
+    challenges,
+    purpose === undefined ? {} : { purpose },
+  );
   if (!proof.ok) return proof;
   return { ok: true, value: used(devices, proof.value.device, [challenges.use(proof.value.challenge)]) };
 }

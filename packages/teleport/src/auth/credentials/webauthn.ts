@@ -38,17 +38,43 @@ export async function logInOptions(
   user: string,
   devices: readonly Device[],
   challenges: Challenges,
+  purpose = logIn(user),
 ): Promise<Json> {
   const keys = devices.filter((device) => device.type === 'webauthn');
   const known = keys.map((key) => ({ id: key.credentialId, ...transports(key.transports) }));
   const options = await generateAuthenticationOptions({
     rpID: party.id,
-    challenge: bytes(challenges.make({ purpose: logIn(user), ttlMs })),
+    challenge: bytes(challenges.make({ purpose, ttlMs })),
     allowCredentials: known.length > 0 ? known : [{ id: challenges.pseudonym('webauthn credential', user) }],
     timeout: ttlMs,
     userVerification: 'discouraged',
   });
   return { ...options };
+}
+
+/** Of a passkey that logs in by itself: it knows who it is for, and asks its owner for PIN or finger. */
+export async function passkeyOptions(party: RelyingParty, challenges: Challenges): Promise<Json> {
+  const options = await generateAuthenticationOptions({
+    rpID: party.id,
+    challenge: bytes(challenges.make({ purpose: passkeyPurpose, ttlMs })),
+    timeout: ttlMs,
+    userVerification: 'required',
+  });
+  return { ...options };
+}
+
+export const passkeyPurpose = 'webauthn passkey';
+
+/** What the authenticator keeps as the user's id. */
+export function userHandle(user: string, challenges: Challenges): string {
+  return challenges.pseudonym('webauthn user', user);
+}
+
+export interface KeyCheck {
+  /** Of the challenge. Default: a log-in of the user. */
+  readonly purpose?: string;
+  /** It is all that is proven: it must have asked its owner for PIN or finger. */
+  readonly alone?: boolean;
 }
 
 export interface LogInAnswer {
@@ -64,13 +90,16 @@ export async function checkLogIn(
   devices: readonly Device[],
   response: Json,
   challenges: Challenges,
+  { purpose = logIn(user), alone = false }: KeyCheck = {},
 ): Promise<Proof<LogInAnswer>> {
   const device = devices.find((each) => each.type === 'webauthn' && each.credentialId === response['id']);
   if (device?.type !== 'webauthn') return { ok: false, reason: 'the security key is not one of the user' };
+  if (alone && device.passwordless !== true)
+    return { ok: false, reason: 'the security key was not set up to log in by itself' };
   const client = readClientData(response, party);
   if (!client.ok) return client;
   const { origin, challenge } = client.value;
-  const state = challenges.check(challenge, logIn(user));
+  const state = challenges.check(challenge, purpose);
   if (state !== 'good') return { ok: false, reason: `the challenge of the security key is ${state}` };
   try {
     const { verified, authenticationInfo } = await verifyAuthenticationResponse({
@@ -78,7 +107,7 @@ export async function checkLogIn(
       expectedChallenge: challenge.toString('base64url'),
       expectedOrigin: origin,
       expectedRPID: party.id,
-      requireUserVerification: false,
+      requireUserVerification: alone,
       credential: {
         id: device.credentialId,
         publicKey: bytes(Buffer.from(device.publicKey, 'base64url')),
@@ -99,17 +128,20 @@ export async function registrationOptions(
   user: string,
   challenge: Buffer,
   challenges: Challenges,
+  passwordless = false,
 ): Promise<Json> {
   const options = await generateRegistrationOptions({
     rpName: party.name,
     rpID: party.id,
     userName: user,
-    userID: bytes(Buffer.from(challenges.pseudonym('webauthn user', user), 'base64url')),
+    userID: bytes(Buffer.from(userHandle(user, challenges), 'base64url')),
     challenge: bytes(challenge),
     timeout: ttlMs,
     attestationType: 'none',
     supportedAlgorithmIDs,
-    authenticatorSelection: { residentKey: 'discouraged', userVerification: 'discouraged' },
+    authenticatorSelection: passwordless
+      ? { residentKey: 'required', userVerification: 'required' }
+      : { residentKey: 'discouraged', userVerification: 'discouraged' },
   });
   return { ...options };
 }
@@ -118,7 +150,7 @@ export async function checkRegistration(
   party: RelyingParty,
   response: Json,
   challenge: Buffer,
-  device: { readonly id: string; readonly name: string },
+  device: Pick<WebauthnDevice, 'id' | 'name' | 'passwordless' | 'added'>,
 ): Promise<Proof<WebauthnDevice>> {
   const client = readClientData(response, party);
   if (!client.ok) return client;
@@ -128,7 +160,7 @@ export async function checkRegistration(
       expectedChallenge: challenge.toString('base64url'),
       expectedOrigin: client.value.origin,
       expectedRPID: party.id,
-      requireUserVerification: false,
+      requireUserVerification: device.passwordless === true,
       supportedAlgorithmIDs,
     });
     if (!verified) return { ok: false, reason: 'the security key did not prove itself' };

@@ -12,6 +12,7 @@ import { gone } from '../credentials/browser-log-ins.ts';
 import { credentialPrefix } from '../credentials/device.ts';
 import { putDocument, readDocumentOf } from '../documents.ts';
 import type { Parts } from '../parts.ts';
+import { answerWillBe } from '../repeats.ts';
 import type { Item, Write } from '../store/store.ts';
 import { makeUserCertificates } from '../user-certificates.ts';
 import { toUser } from '../user-document.ts';
@@ -214,6 +215,7 @@ export class SignOn {
       this.#told({ method: provider.kind, connector: provider.name, ...vouched }, request, user.spec.roles),
       event,
     ];
+    answerWillBe({ user: username, connector: provider.name });
     const writes: Write[] = [
       putDocument(living, { expect }),
       ...(await this.#endOthersDevices(user)),

@@ -68,7 +68,7 @@ function webAddress(text: string): string {
 }
 
 /** Best effort, and never through a shell. BROWSER is what others honour too. */
-function openBrowser(url: string): void {
+export function openBrowser(url: string): void {
   const display = process.env['DISPLAY'] ?? process.env['WAYLAND_DISPLAY'];
   const usual = process.platform === 'darwin' ? 'open' : display === undefined ? undefined : 'xdg-open';
   const program = process.env['BROWSER'] ?? usual;

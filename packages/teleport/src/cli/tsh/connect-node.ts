@@ -5,7 +5,7 @@ import { AppError } from '@sallyport/contracts/errors.ts';
 import { parsePublicKeyLine } from '../../ca/public-key.ts';
 import { verifyHostCertificate } from '../../ca/verify.ts';
 import { connectSsh } from '../../ssh-transport/client.ts';
-import type { HostKeyOffer, SshClient, SshClientOptions } from '../../ssh-transport/ssh-client.ts';
+import type { ClientKey, HostKeyOffer, SshClient, SshClientOptions } from '../../ssh-transport/ssh-client.ts';
 import { type Keys, type Profile, readKeys } from './profile.ts';
 import { dialPlain, dialProxy, parseProxyAddress } from './proxy-link.ts';
 
@@ -86,19 +86,45 @@ export function refusalReason({ code, message }: AppError): string | undefined {
   return code === 'ssh.channel_refused' ? message.replace(/^[^:]+: /, '').replace(/\.+$/, '') : undefined;
 }
 
+type NodeOptions = Pick<SshClientOptions, 'agent' | 'handler'>;
+
+/** Where the node refuses for want of a second factor, the person is asked for it, and it is tried once more. */
 export async function connectNode(
   profile: Profile,
   node: NodeAddress,
   login: string,
-  options: Pick<SshClientOptions, 'agent' | 'handler'> = {},
+  options: NodeOptions = {},
 ): Promise<NodeLink> {
   const keys = await readKeys(profile);
+  const own = { privateKey: keys.sshKey, certificate: keys.sshCertificate };
+  try {
+    return await linkTo({ profile, keys, node, login, own }, options);
+  } catch (error) {
+    if (AppError.from(error).code !== 'ssh.login_refused') throw error;
+    const { proveForSession } = await import('./session-mfa.ts');
+    const session = await proveForSession(profile, node, login);
+    if (session === undefined) throw error;
+    return linkTo({ profile, keys, node, login, own: session }, options);
+  }
+}
+
+interface Way {
+  readonly profile: Profile;
+  /** For the proxy. */
+  readonly keys: Keys;
+  /** For the node. */
+  readonly own: ClientKey;
+  readonly node: NodeAddress;
+  readonly login: string;
+}
+
+async function linkTo({ profile, keys, own, node, login }: Way, options: NodeOptions): Promise<NodeLink> {
   const stream = await gatewayChannel(profile, keys, node);
   const client = await connectSsh({
     ...options,
     stream,
     login,
-    keys: [{ privateKey: keys.sshKey, certificate: keys.sshCertificate }],
+    keys: [own],
     keepaliveMs: 30_000,
     verifyHost: (offer) => verifyHost(profile, offer, node.host),
   });

@@ -61,9 +61,9 @@ export async function loginAction(flags: LoginFlags): Promise<void> {
     ttl_ms,
   };
   const connector = connectorOf(ping, flags.auth);
-  const browser = connector !== undefined || flags.auth === 'browser';
+  const browser = connector !== undefined || flags.auth === 'browser' || flags.auth === 'passwordless';
   const proof = browser ? undefined : await prove(ping, user, flags.auth);
-  const asked = connector === undefined ? { user } : { connector };
+  const asked = connector !== undefined ? { connector } : flags.auth === 'passwordless' ? {} : { user };
   const issued =
     proof === undefined
       ? await logInByBrowser(web, { ...asked, ...keys }, flags.browser !== 'none')
@@ -94,6 +94,7 @@ export async function loginAction(flags: LoginFlags): Promise<void> {
 /** undefined: no identity provider. */
 function connectorOf({ auth }: Ping, how: string | undefined): string | undefined {
   if (how === 'local' || how === 'browser') return undefined;
+  if (how === 'passwordless' && auth.passwordless === true) return undefined;
   const { connectors = [] } = auth;
   if (how === undefined) return (auth.oidc ?? auth.github)?.name;
   if (connectors.some(({ name }) => name === how)) return how;

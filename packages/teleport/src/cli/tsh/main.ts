@@ -26,7 +26,7 @@ export function tshProgram() {
       .option('--insecure', 'do not check the certificate of the proxy (development only)', false)
       .option(
         '--auth <way>',
-        'local (here), browser, or the name of an identity provider; default: as the cluster is set up',
+        'local (here), browser, passwordless (a passkey, in the browser), or the name of an identity provider; default: as the cluster is set up',
       )
       .option('--browser <program>', 'none: print the address, open nothing')
       .option('--add-keys-to-agent <when>', 'auto, yes or no', 'auto')
@@ -36,6 +36,7 @@ export function tshProgram() {
     'tsh login --proxy=teleport.example.com:443 --user=alice --ttl=2h',
     'tsh login --proxy=teleport.example.com --user=alice --auth=browser',
     'tsh login --proxy=teleport.example.com --auth=okta',
+    'tsh login --proxy=teleport.example.com --auth=passwordless',
     'tsh login --proxy=teleport.example.com --auth=github --browser=none',
   );
   examples(
@@ -144,6 +145,39 @@ export function tshProgram() {
       .action(async (flags) => (await import('./openssh.ts')).configAction(flags)),
     'tsh config >> ~/.ssh/config',
     'ssh root@web-1.teleport.example.com',
+  );
+  const mfa = tsh
+    .command('mfa')
+    .description('Your second factors: authenticator apps, security keys, passkeys.');
+  examples(
+    mfa
+      .command('ls')
+      .description('List them.')
+      .option(...proxyFlag)
+      .option('--format <format>', 'text or json', 'text')
+      .action(async (flags) => (await import('./mfa.ts')).mfaListAction(flags)),
+    'tsh mfa ls',
+  );
+  examples(
+    mfa
+      .command('add')
+      .description('Add one. Whoever has one already proves it first.')
+      .option('--name <name>', 'what to call it')
+      .option('--type <type>', 'totp or webauthn')
+      .option('--allow-passwordless', 'a passkey that logs in by itself, with PIN or fingerprint', false)
+      .option(...proxyFlag)
+      .action(async (flags) => (await import('./mfa.ts')).mfaAddAction(flags)),
+    'tsh mfa add --type=totp --name=phone',
+    'tsh mfa add --type=webauthn --allow-passwordless --name=laptop',
+  );
+  examples(
+    mfa
+      .command('rm')
+      .description('Remove one.')
+      .argument('<name>', 'its name, or its id')
+      .option(...proxyFlag)
+      .action(async (name, flags) => (await import('./mfa.ts')).mfaRemoveAction(name, flags)),
+    'tsh mfa rm phone',
   );
   const proxy = tsh.command('proxy').description('Connections through the proxy for other programs.');
   examples(

@@ -39,6 +39,7 @@ export function logInPage(shown: LogInPage): Html {
     ${terminal === remoteAddr ? undefined : elsewhere(terminal, remoteAddr)}
     ${problem === undefined ? undefined : html`<p class="problem" role="alert">${problem}</p>`}
     ${offered.map((each) => providerForm(id, each))}
+    ${password && ping.auth.passwordless === true && takesKeys(ping.auth) ? passkeyForm() : undefined}
     ${password ? passwordForm(shown) : undefined}`,
     script,
   );
@@ -53,6 +54,20 @@ function providerForm(
       <input type="hidden" name="connector" value="${name}">
       <button type="submit">Continue with ${display}</button>
     </form>`;
+}
+
+/** Shown by the script: without it there are no keys. */
+function passkeyForm(): Html {
+  return html`<form method="post" id="passkey" hidden>
+      <input type="hidden" name="webauthn">
+      <input type="hidden" name="passkey" value="yes">
+      <button type="submit">Continue with a passkey</button>
+      <p class="problem" id="passkey-problem" role="alert" hidden></p>
+    </form>`;
+}
+
+function takesKeys({ second_factor: mode, webauthn }: Ping['auth']): boolean {
+  return webauthn !== undefined && (mode === 'webauthn' || mode === 'on' || mode === 'optional');
 }
 
 function passwordForm({ logIn, ping, user }: LogInPage): Html {
@@ -103,9 +118,10 @@ function elsewhere(terminal: string, browser: string): Html {
   return html`<p class="problem">That terminal is at ${terminal}, this browser at ${browser}. Go on only if you know why.</p>`;
 }
 
-function secondFactor({ second_factor: mode, webauthn }: Ping['auth']): Html | undefined {
+function secondFactor(auth: Ping['auth']): Html | undefined {
+  const mode = auth.second_factor;
   const otp = mode === 'otp' || mode === 'on' || mode === 'optional';
-  const key = webauthn !== undefined && (mode === 'webauthn' || mode === 'on' || mode === 'optional');
+  const key = takesKeys(auth);
   if (!otp && !key) return undefined;
   return html`<fieldset>
       <legend>Second factor${mode === 'optional' ? ' (if you have one)' : undefined}</legend>

@@ -22,7 +22,9 @@ const maxUserAgent = 512;
 
 /** Fields of the form as they arrive; empty ones were not filled in. */
 const form = z.object({
-  user: z.string().trim().min(1).max(255),
+  user: z.string().trim().max(255).default(''),
+  /** The key alone: it says who it is. */
+  passkey: z.literal('yes').optional(),
   password: z.string().max(1024).default(''),
   otp: z.string().trim().max(16).optional(),
   webauthn: z.string().max(32_768).optional(),
@@ -115,7 +117,8 @@ async function complete(
   }
 }
 
-function proofOf({ user, password, otp, webauthn }: Form): LogInProof {
+function proofOf({ user, password, otp, webauthn, passkey }: Form): LogInProof {
+  if (passkey !== undefined) return { webauthn: readCredential(webauthn ?? '') };
   return {
     user,
     password,
@@ -132,11 +135,11 @@ export function personOf(request: FastifyRequest): { remote_addr: string; user_a
 
 function readForm(body: unknown): Form {
   const parsed = form.safeParse(body ?? {});
-  if (parsed.success) return parsed.data;
+  if (parsed.success && (parsed.data.user !== '' || parsed.data.passkey !== undefined)) return parsed.data;
   throw new AppError('bad_input', 'proxy.bad_form', 'The form cannot be read.');
 }
 
-function readCredential(text: string): Record<string, unknown> {
+export function readCredential(text: string): Record<string, unknown> {
   try {
     return z.record(z.string(), z.unknown()).parse(JSON.parse(text));
   } catch {

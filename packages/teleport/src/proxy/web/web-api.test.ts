@@ -42,6 +42,10 @@ const auth = {
     auth.bodies.push(request.body);
     return { otp: true };
   },
+  passkeyChallenge: async (request: { body: unknown }) => {
+    auth.bodies.push(request.body);
+    return { webauthn: { challenge: 'x' } };
+  },
   logIn: async (request: { body: unknown }): Promise<never> => {
     auth.bodies.push(request.body);
     throw new AppError('denied', 'auth.bad_credentials', 'User, password or second factor is wrong.');

@@ -12,7 +12,7 @@ import { checkClientVersion, type WebApp } from './web-server.ts';
 export interface WebApiOptions {
   readonly api: Pick<
     Client<AuthRoutes>,
-    'mfaChallenge' | 'logIn' | 'beginBrowserLogIn' | 'browserLogInResult'
+    'mfaChallenge' | 'passkeyChallenge' | 'logIn' | 'beginBrowserLogIn' | 'browserLogInResult'
   >;
   readonly settings: ClusterSettings;
   readonly version: string;
@@ -30,7 +30,12 @@ type WebHandlers = { readonly [Name in keyof WebRoutes]: WebHandler<WebRoutes[Na
 
 /** Answer clients of every version: it is how they learn that they are too old. */
 const forAnyVersion = new Set<Route>([webRoutes.ping, webRoutes.find]);
-const checksSecrets = new Set<Route>([webRoutes.mfaChallenge, webRoutes.logIn, webRoutes.startBrowserLogIn]);
+const checksSecrets = new Set<Route>([
+  webRoutes.mfaChallenge,
+  webRoutes.passkeyChallenge,
+  webRoutes.logIn,
+  webRoutes.startBrowserLogIn,
+]);
 // Not more than the API of auth takes.
 const maxUserAgent = 512;
 
@@ -69,6 +74,7 @@ function handlersOf({ api, settings }: WebApiOptions): WebHandlers {
     find: () => settings.find(),
     mfaChallenge: ({ body }, { remoteAddr }) =>
       api.mfaChallenge({ body: { ...body, remote_addr: remoteAddr } }),
+    passkeyChallenge: (_, { remoteAddr }) => api.passkeyChallenge({ body: { remote_addr: remoteAddr } }),
     logIn: ({ body }, { remoteAddr, userAgent }) =>
       api.logIn({
         body: {

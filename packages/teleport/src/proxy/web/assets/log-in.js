@@ -1,5 +1,5 @@
 // Security keys on the page of a log-in: asks the browser to sign the cluster's challenge and sends it with the form.
-import { bytes, text } from './credential.js';
+import { sign } from './credential.js';
 
 const form = document.getElementById('log-in');
 const field = document.getElementById('webauthn');
@@ -35,39 +35,36 @@ function showChosen() {
 
 async function useKey() {
   const options = await challenge(form.elements.user.value.trim());
-  const credential = await navigator.credentials.get({
-    publicKey: {
-      ...options,
-      challenge: bytes(options.challenge),
-      allowCredentials: (options.allowCredentials ?? []).map((one) => ({
-        type: 'public-key',
-        ...one,
-        id: bytes(one.id),
-      })),
-    },
-  });
-  const { clientDataJSON, authenticatorData, signature, userHandle } = credential.response;
-  form.elements.webauthn.value = JSON.stringify({
-    id: credential.id,
-    rawId: text(credential.rawId),
-    type: credential.type,
-    authenticatorAttachment: credential.authenticatorAttachment ?? undefined,
-    clientExtensionResults: credential.getClientExtensionResults(),
-    response: {
-      clientDataJSON: text(clientDataJSON),
-      authenticatorData: text(authenticatorData),
-      signature: text(signature),
-      userHandle: userHandle ? text(userHandle) : undefined,
-    },
-  });
+  form.elements.webauthn.value = JSON.stringify(await sign(options));
   form.requestSubmit();
 }
 
-async function challenge(user) {
-  const answer = await fetch('/webapi/mfa/login/begin', {
+/** The key knows who it is for: no name is asked, and no password. */
+const passkey = document.getElementById('passkey');
+if (passkey && window.PublicKeyCredential) {
+  passkey.hidden = false;
+  passkey.addEventListener('submit', (event) => {
+    if (passkey.elements.webauthn.value !== '') return;
+    event.preventDefault();
+    usePasskey().catch((error) => tell(error, 'passkey-problem'));
+  });
+}
+
+async function usePasskey() {
+  const options = await ask('/webapi/mfa/passkey/begin', {});
+  passkey.elements.webauthn.value = JSON.stringify(await sign(options));
+  passkey.requestSubmit();
+}
+
+function challenge(user) {
+  return ask('/webapi/mfa/login/begin', { user });
+}
+
+async function ask(path, body) {
+  const answer = await fetch(path, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ user }),
+    body: JSON.stringify(body),
   });
   const said = await answer.json();
   if (!answer.ok) throw new Error(said.error?.message ?? `status ${answer.status}`);
@@ -75,8 +72,8 @@ async function challenge(user) {
   return said.webauthn;
 }
 
-function tell(error) {
-  const problem = document.getElementById('key-problem');
+function tell(error, where = 'key-problem') {
+  const problem = document.getElementById(where);
   problem.textContent =
     error.name === 'NotAllowedError'
       ? 'No security key of this user was used. Press “Log in” to try again.'

@@ -1,5 +1,5 @@
 // Security keys on the page of a one-time link: asks the browser to make a credential and sends it with the form.
-import { bytes, text } from './credential.js';
+import { create } from './credential.js';
 
 const form = document.getElementById('setup');
 const options = form?.dataset.webauthn && JSON.parse(form.dataset.webauthn);
@@ -35,26 +35,7 @@ function showChosen() {
 }
 
 async function register() {
-  const credential = await navigator.credentials.create({
-    publicKey: {
-      ...options,
-      challenge: bytes(options.challenge),
-      user: { ...options.user, id: bytes(options.user.id) },
-      excludeCredentials: (options.excludeCredentials ?? []).map((one) => ({ ...one, id: bytes(one.id) })),
-    },
-  });
-  form.elements.webauthn.value = JSON.stringify({
-    id: credential.id,
-    rawId: text(credential.rawId),
-    type: credential.type,
-    authenticatorAttachment: credential.authenticatorAttachment ?? undefined,
-    clientExtensionResults: credential.getClientExtensionResults(),
-    response: {
-      clientDataJSON: text(credential.response.clientDataJSON),
-      attestationObject: text(credential.response.attestationObject),
-      transports: credential.response.getTransports?.(),
-    },
-  });
+  form.elements.webauthn.value = JSON.stringify(await create(options));
   form.requestSubmit();
 }
 

@@ -27,6 +27,8 @@ struct host {
 	__u64 root_dentry;
 	__u64 root_mount;
 	__u64 user_ns;
+	__u32 handed_over;       /* 1: the recorder before left in order, everything it read is in the spools */
+	__u32 reserved;
 };
 
 enum sweep_operation { SWEEP_HOST = 1, SWEEP_CONNECTION = 2, SWEEP_EXEC_ATTEMPT = 3, SWEEP_CLOSE = 4 };

@@ -287,6 +287,7 @@ enum control_type {
 	CONTROL_IDLE = 9,            /* notification: struct control_session: the last task of it is gone */
 	CONTROL_LOSS = 10,           /* notification: struct control_session: a loss was declared (strict: kill it) */
 	CONTROL_TOTALS = 11,         /* struct control_session -> struct control_totals, no barrier, no end */
+	CONTROL_HANDOVER = 12,       /* empty -> empty; leaves its pins to a successor and exits. -EOPNOTSUPP without pins */
 };
 
 struct control_frame {

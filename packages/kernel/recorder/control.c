@@ -33,7 +33,7 @@ struct client {
 	bool dead;
 };
 
-bool control_shutdown;
+bool control_shutdown, control_handover;
 static int listener = -1, epoll;
 static struct kernel *kernel;
 static struct client *clients[MAX_CLIENTS];
@@ -305,6 +305,15 @@ static bool handle(struct client *client, const struct control_frame *frame, con
 		}
 		control_reply(client, frame->id, CONTROL_SHUTDOWN, NULL, 0);
 		control_shutdown = true;
+		return true;
+	case CONTROL_HANDOVER:
+		if (!(kernel->features & 1U << FEATURE_PINNED)) {
+			reply_error(client, frame->id, -EOPNOTSUPP, "nothing is pinned: a successor would find nothing");
+			return true;
+		}
+		say("another recorder takes over %u sessions", sessions_count());
+		control_reply(client, frame->id, CONTROL_HANDOVER, NULL, 0);
+		control_shutdown = control_handover = true;
 		return true;
 	default:
 		return false;

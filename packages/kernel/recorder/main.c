@@ -92,7 +92,7 @@ static const char *default_cgroup_root(void)
 static void usage(void)
 {
 	fputs("usage: recorder --socket PATH --spool DIR [--ring-bytes N] [--cgroup-root DIR]\n"
-	      "                [--pin-dir DIR|none] [--log FILE] [--foreground]\n"
+	      "                [--pin-dir DIR|none] [--instance NAME] [--log FILE] [--foreground]\n"
 	      "       recorder --probe      which programs load and attach here, a JSON line each\n"
 	      "       recorder --wire-hash\n", stderr);
 	exit(64);
@@ -105,6 +105,7 @@ static void parse(int argc, char **argv, struct options *options)
 		{ "spool-dir", required_argument, NULL, 'd' }, { "ring-bytes", required_argument, NULL, 'r' },
 		{ "cgroup-root", required_argument, NULL, 'c' }, { "pin-dir", required_argument, NULL, 'p' },
 		{ "log", required_argument, NULL, 'l' }, { "foreground", no_argument, NULL, 'f' },
+		{ "instance", required_argument, NULL, 'i' },
 		{ "probe", no_argument, NULL, 'P' }, { "wire-hash", no_argument, NULL, 'w' }, { 0 },
 	};
 	int option, fd;
@@ -117,6 +118,7 @@ static void parse(int argc, char **argv, struct options *options)
 		case 'c': options->cgroup_root = optarg; break;
 		case 'p': options->pin_dir = strcmp(optarg, "none") ? optarg : ""; break;
 		case 'f': options->foreground = true; break;
+		case 'i': options->instance = optarg; break;
 		case 'P': exit(kernel_probe());
 		case 'w': puts(WIRE_HASH_HEX); exit(0);
 		case 'l':
@@ -133,15 +135,15 @@ static void parse(int argc, char **argv, struct options *options)
 		usage();
 }
 
-/* One recorder a spool directory, for as long as it lives: the lock dies with it. */
-static int lock_spool_dir(const char *dir)
+/* One recorder a spool directory and instance, for as long as it lives: the lock dies with it. */
+static int lock_spool_dir(const char *dir, const char *instance)
 {
 	char path[4096];
 	int fd;
 
 	if (mkdir(dir, 0700) && errno != EEXIST)
 		return -errno;
-	snprintf(path, sizeof(path), "%s/.lock", dir);
+	snprintf(path, sizeof(path), "%s/.lock%s", dir, instance);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB))
 		return -errno;
@@ -217,7 +219,7 @@ static void run(struct kernel *kernel, int epoll, int signals)
 
 int main(int argc, char **argv)
 {
-	struct options options = { .cgroup_root = default_cgroup_root(), .ring_bytes = DEFAULT_RING };
+	struct options options = { .cgroup_root = default_cgroup_root(), .ring_bytes = DEFAULT_RING, .instance = "" };
 	struct kernel kernel;
 	struct epoll_event event = { .events = EPOLLIN };
 	int error, epoll, signals, synced;
@@ -227,7 +229,7 @@ int main(int argc, char **argv)
 	if (!options.foreground)
 		setsid(); /* EPERM: a group leader already */
 	umask(077);
-	error = lock_spool_dir(options.spool_dir);
+	error = lock_spool_dir(options.spool_dir, options.instance);
 	if (error) {
 		say("spool directory %s: %s", options.spool_dir,
 		    error == -EWOULDBLOCK ? "another recorder serves it" : strerror(-error));
@@ -267,8 +269,11 @@ int main(int argc, char **argv)
 	say("serving %s: ring %zu KiB, features %#x, %u sessions %s", options.socket, kernel.ring_size >> 10,
 	    kernel.features, sessions_count(), kernel.taken_over ? "taken over" : "");
 	run(&kernel, epoll, signals);
+	if (control_handover)
+		sessions_leave();
 	control_stop();
-	kernel_stop(&kernel);
-	say("stopped");
+	if (!control_handover)
+		kernel_stop(&kernel);
+	say(control_handover ? "left to a successor" : "stopped");
 	return 0;
 }

@@ -24,6 +24,7 @@ struct options {
 	const char *spool_dir;
 	const char *cgroup_root;
 	const char *pin_dir;     /* "" = do not pin */
+	const char *instance;    /* "" or one that differs from that of another recorder on the same spool directory */
 	size_t ring_bytes;
 	bool foreground;
 };
@@ -140,6 +141,7 @@ void sessions_throttle(double occupancy);
 /* The kernel's record goes to its spool. Flushes when the arena is full. */
 void session_stage(struct watched *watched, const struct record_header *record, __u32 length, __u32 position);
 void sessions_write(void);                        /* everything staged, to disk */
+void sessions_leave(void);                        /* all that was read is durable, and a successor may rely on it */
 void sessions_idle(__u64 ref);
 
 /* ---- ring.c ---- */
@@ -165,6 +167,7 @@ void control_reply(struct client *client, __u32 id, __u16 type, const void *body
 void control_notify(__u16 type, const void *body, __u32 length);
 void control_progress(void);
 extern bool control_shutdown;                     /* a client asked, and it was granted */
+extern bool control_handover;                     /* and another recorder goes on with what is pinned */
 
 /* ---- privilege.c ---- */
 int privilege_protect(void);                      /* OOM score, signals */

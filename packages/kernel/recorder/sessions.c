@@ -749,7 +749,22 @@ void sessions_throttle(double occupancy)
 
 /* ---- start, and taking over ---- */
 
-static void resume(__u32 slot, __u64 now)
+/* What the ring holds after that waits there for the successor. */
+void sessions_leave(void)
+{
+	struct watched *watched;
+
+	/* under load there is always more: a few times are enough, as nothing waits for the rest */
+	for (int i = 0; i < 16 && ring_drain(); i++)
+		;
+	ring_flush();
+	for (__u32 cursor = 0; (watched = session_next(&cursor));)
+		if (fdatasync(watched->spool.fd))
+			say("fdatasync of a spool: %s", strerror(errno));
+	kernel->host->handed_over = 1;
+}
+
+static void resume(__u32 slot, __u64 now, bool interrupted)
 {
 	struct session *session = &kernel->sessions[slot];
 	struct watched *watched = new_watched(slot, now);
@@ -787,21 +802,23 @@ static void resume(__u32 slot, __u64 now)
 	open_freezer(watched);
 	if (watched->freeze_fd >= 0 && pwrite(watched->freeze_fd, "0", 1, 0) != 1) /* ours may have died freezing */
 		say("session %llx cannot be thawed: %s", watched->ref, strerror(errno));
-	declare_losses(watched, now, true);
+	declare_losses(watched, now, interrupted);
 }
 
 int sessions_start(struct kernel *with, const struct options *given)
 {
 	__u64 now = boottime_ns();
+	bool interrupted = !with->host->handed_over;
 
 	kernel = with;
 	options = given;
+	kernel->host->handed_over = 0;
 	kernel->host->active = 0;
 	for (__u32 slot = 0; slot < MAX_SESSIONS; slot++)
 		kernel->host->active += kernel->sessions[slot].state == SESSION_LIVE;
 	for (__u32 slot = 0; slot < MAX_SESSIONS; slot++)
 		if (kernel->sessions[slot].ref)
-			resume(slot, now);
+			resume(slot, now, interrupted);
 	publish_levels();
 	if (count)
 		return kernel_watch_calls(kernel, true);

@@ -84,9 +84,9 @@ export class KernelHost {
   }
 
   /** Connects to the living recorder, or starts one. */
-  async connect(): Promise<RecorderClient> {
+  async connect(binary = recorderBinary): Promise<RecorderClient> {
     this.client = await startRecorder({
-      binary: recorderBinary,
+      binary,
       socketPath: join(this.dir, 'recorder.sock'),
       spoolDir: this.spoolDir,
       ringBytes: this.#ringBytes,

@@ -122,6 +122,11 @@ export class RecorderClient extends EventEmitter<RecorderEvents> implements Reco
     await this.#request(control_type.CONTROL_SHUTDOWN, undefined, () => true);
   }
 
+  /** It exits, and leaves its sessions to the recorder that is started next. Rejects where it cannot. */
+  async handOver(): Promise<void> {
+    await this.#request(control_type.CONTROL_HANDOVER, undefined, () => true);
+  }
+
   close(): void {
     this.#finish(undefined);
   }

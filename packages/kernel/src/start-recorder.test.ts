@@ -9,7 +9,7 @@ import { after, before, type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ControlStream, controlFrame } from './control-frames.ts';
 import { startRecorder } from './start-recorder.ts';
-import { control_error, control_hello, control_type } from './wire.gen.ts';
+import { control_error, control_hello, control_type, WIRE_HASH } from './wire.gen.ts';
 
 let dir = '';
 before(async () => {
@@ -102,14 +102,16 @@ async function otherRelease(t: TestContext, busy: boolean) {
   return { socketPath, asked };
 }
 
-test('a recorder of another release that still watches is left alone, and the operator told', async (t) => {
+test('a recorder of another release that still watches is left alone, and ours is started beside it', async (t) => {
   const { socketPath, asked } = await otherRelease(t, true);
-  await assert.rejects(startRecorder({ ...options('/bin/false'), socketPath }), {
-    code: 'recorder_version_busy',
-    kind: 'conflict',
-    hint: /end its sessions/,
-  });
+  const [binary, said] = [join(dir, 'beside'), join(dir, 'beside.args')];
+  await writeFile(binary, `#!/bin/sh\necho "$@" > ${said}\nexit 1\n`, { mode: 0o700 });
+  await assert.rejects(startRecorder({ ...options(binary), socketPath }), { code: 'recorder_failed' });
   assert.deepEqual(asked, [control_type.CONTROL_SHUTDOWN]);
+  const name = WIRE_HASH.slice(0, 8);
+  const args = await readFile(said, 'utf8');
+  assert.ok(args.includes(`--socket ${join(dir, `busy-${name}.sock`)} `), args);
+  assert.ok(args.includes(`--instance -${name}`), args);
 });
 
 test('an idle recorder of another release is asked to go before ours is started', async (t) => {

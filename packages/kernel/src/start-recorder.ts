@@ -1,8 +1,10 @@
 // Finds the recorder of this data directory or starts it. The recorder outlives the daemon on purpose: a
-// daemon that restarts connects to the living one and its sessions have no gap.
+// daemon that restarts connects to the living one and its sessions have no gap. One of another build with the same
+// layouts makes way for the program on disk, which goes on with its sessions; one of other layouts that watches sessions
+// stays beside ours until they have ended.
 import { spawn } from 'node:child_process';
 import { closeSync, constants, openSync } from 'node:fs';
-import { access, mkdir, open } from 'node:fs/promises';
+import { access, mkdir, open, readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { RecorderClient } from './recorder-client.ts';
 import { RecorderError } from './recorder-error.ts';
@@ -21,6 +23,11 @@ export interface StartOptions {
   readonly deadlineMs?: number;
   /** Further arguments, such as --pin-dir. */
   readonly args?: readonly string[];
+  /**
+   * How long somebody else has to start one, ms: a daemon that makes way for another leaves that to it. Asked when
+   * there is none.
+   */
+  readonly patienceMs?: () => Promise<number>;
 }
 
 const pollMs = 20;
@@ -40,10 +47,81 @@ export async function startRecorder(options: StartOptions): Promise<RecorderClie
     );
   }
   const deadline = Date.now() + (options.deadlineMs ?? 30_000);
-  const living = await tryConnect(options.socketPath, deadline);
-  if (living?.hello.wireHash === WIRE_HASH) return living;
-  if (living) await retire(living, options.socketPath, deadline);
+  const patienceMs = (await options.patienceMs?.()) ?? 0;
+  const beside = besideOptions(options);
+  // Ours, if it had to be started beside one of other layouts.
+  const second = await tryConnect(beside.socketPath, deadline);
+  if (second) return patienceMs > 0 ? second : current(second, beside, deadline);
+  const living =
+    (await tryConnect(options.socketPath, deadline)) ??
+    (await awaited(options.socketPath, patienceMs, deadline));
+  if (living?.hello.wireHash === WIRE_HASH)
+    return patienceMs > 0 ? living : current(living, options, deadline);
+  if (living && !(await retires(living, options.socketPath, deadline)))
+    return spawnRecorder(beside, deadline);
   return spawnRecorder(options, deadline);
+}
+
+/** Named for our layouts, so that it collides with none of others. */
+function besideOptions(options: StartOptions): StartOptions {
+  const name = WIRE_HASH.slice(0, 8);
+  return {
+    ...options,
+    socketPath: options.socketPath.replace(/(\.sock)?$/, `-${name}$1`),
+    args: [...(options.args ?? []), '--instance', `-${name}`],
+  };
+}
+
+/** The one that lives; or, where it runs another program than the one on disk, its successor. */
+async function current(
+  living: RecorderClient,
+  options: StartOptions,
+  deadline: number,
+): Promise<RecorderClient> {
+  if (await runs(living.hello.pid, options.binary)) return living;
+  try {
+    await living.handOver();
+  } catch {
+    return living; // nothing of it is pinned: it is the only one that can go on
+  }
+  living.close();
+  await hasEnded(living.hello.pid, deadline);
+  return spawnRecorder(options, deadline);
+}
+
+/** By content: a package that was installed again is no other program. True where it cannot be told. */
+async function runs(pid: number, binary: string): Promise<boolean> {
+  try {
+    const [running, onDisk] = await Promise.all([readFile(`/proc/${pid}/exe`), readFile(binary)]);
+    return running.equals(onDisk);
+  } catch {
+    return true;
+  }
+}
+
+async function hasEnded(pid: number, deadline: number): Promise<void> {
+  while (Date.now() < deadline && (await isRunning(pid))) await delay(pollMs);
+}
+
+function isRunning(pid: number): Promise<boolean> {
+  return access(`/proc/${pid}/exe`).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function awaited(
+  socketPath: string,
+  patienceMs: number,
+  deadline: number,
+): Promise<RecorderClient | undefined> {
+  const until = Math.min(deadline, Date.now() + patienceMs);
+  while (Date.now() < until) {
+    const found = await tryConnect(socketPath, deadline);
+    if (found) return found;
+    await delay(pollMs);
+  }
+  return undefined;
 }
 
 /** Undefined when nobody listens. A peer that listens but does not speak the protocol is an error. */
@@ -56,24 +134,19 @@ async function tryConnect(socketPath: string, deadline: number): Promise<Recorde
   }
 }
 
-/** A recorder of another release gives way only when it watches nothing. */
-async function retire(old: RecorderClient, socketPath: string, deadline: number): Promise<void> {
+/** A recorder of other layouts gives way only when it watches nothing. False: it does. */
+async function retires(old: RecorderClient, socketPath: string, deadline: number): Promise<boolean> {
   try {
     await old.shutdown();
   } catch (error) {
     if (error instanceof RecorderError && error.kind !== 'conflict') throw error;
-    throw new RecorderError('a recorder of another version still watches sessions', {
-      kind: 'conflict',
-      code: 'recorder_version_busy',
-      hint: `end its sessions, then start again (recorder pid ${old.hello.pid}, socket ${socketPath})`,
-      cause: error,
-    });
+    return false;
   } finally {
     old.close();
   }
   while (Date.now() < deadline) {
     const still = await tryConnect(socketPath, deadline);
-    if (still === undefined) return;
+    if (still === undefined) return true;
     still.close();
     await delay(pollMs);
   }

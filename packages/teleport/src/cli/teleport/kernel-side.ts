@@ -8,6 +8,7 @@ import { evaluateHost, type HostCondition } from '@sallyport/kernel/host-support
 import { NoKernel } from '@sallyport/kernel/no-kernel.ts';
 import type { RecorderClient } from '@sallyport/kernel/recorder-client.ts';
 import { startRecorder } from '@sallyport/kernel/start-recorder.ts';
+import { WIRE_HASH } from '@sallyport/kernel/wire.gen.ts';
 import type { Config } from '../../config/config.ts';
 import { ensureCgroupMount } from '../../ssh/cgroup.ts';
 import { Gate } from '../../ssh/enhanced/gate.ts';
@@ -16,6 +17,7 @@ import { RecorderLink } from '../../ssh/enhanced/recorder-link.ts';
 import type { KernelSide } from '../../ssh/kernel-watch.ts';
 import type { NodeLog } from '../../ssh/node-log.ts';
 import { claimRootPath } from '../../ssh/root-path-claim.ts';
+import type { Generations } from './generation/generations.ts';
 
 export interface KernelOptions {
   readonly log: NodeLog;
@@ -23,6 +25,7 @@ export interface KernelOptions {
   readonly recorder?: string;
   /** How long a recorder that died may take to come back before its sessions count as unwatched, ms. */
   readonly recorderReturnMs?: number;
+  readonly generations?: Pick<Generations, 'newer'>;
 }
 
 export interface OpenKernel {
@@ -32,6 +35,8 @@ export interface OpenKernel {
 }
 
 const defaultReturnMs = 10_000;
+/** For a newer daemon to start the next recorder; less than the time after which sessions count as unwatched, ms. */
+const successorMs = 6_000;
 /** Spools read at once over all sessions. */
 const spoolReaders = 4;
 
@@ -55,6 +60,8 @@ export async function openKernel(config: Config, options: KernelOptions): Promis
           ringBytes: enhancedRecording.ringBytes,
           log: join(config.dataDir, 'recorder.log'),
           args: ['--cgroup-root', cgroupPath, '--pin-dir', pinDir(config.dataDir)],
+          // A newer daemon replaces the recorder: we would bring the old program back.
+          patienceMs: async () => ((await options.generations?.newer())?.length ? successorMs : 0),
         });
         return client;
       }
@@ -82,7 +89,9 @@ export async function openKernel(config: Config, options: KernelOptions): Promis
 
 /** Two daemons on a host (two data directories) have two recorders: neither may take the other's maps over. */
 function pinDir(dataDir: string): string {
-  return `/sys/fs/bpf/sallyport-${createHash('sha256').update(dataDir).digest('hex').slice(0, 12)}`;
+  const host = createHash('sha256').update(dataDir).digest('hex').slice(0, 12);
+  // Of other layouts: those are another recorder's, which may live.
+  return `/sys/fs/bpf/sallyport-${host}-${WIRE_HASH.slice(0, 8)}`;
 }
 
 /**

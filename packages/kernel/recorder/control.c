@@ -307,6 +307,8 @@ static bool handle(struct client *client, const struct control_frame *frame, con
 		control_shutdown = true;
 		return true;
 	case CONTROL_HANDOVER:
+		if (frame->length)
+			return false;
 		if (!(kernel->features & 1U << FEATURE_PINNED)) {
 			reply_error(client, frame->id, -EOPNOTSUPP, "nothing is pinned: a successor would find nothing");
 			return true;

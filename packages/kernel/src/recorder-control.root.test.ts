@@ -102,8 +102,9 @@ describe('the control socket', { skip }, () => {
     const waiting = controlFrame(control_type.CONTROL_WATCH, 1, randomBytes(40));
     waiting.writeUInt32LE(CONTROL_MAX_BODY, control_frame.length);
     frames.push(lying, waiting, Buffer.alloc(CONTROL_MAX_BODY * 4, 1));
-    // A random shutdown would be obeyed by an idle recorder, and rightly.
-    const harmful = (frame: Buffer) => frame.readUInt16LE(4) === control_type.CONTROL_SHUTDOWN;
+    // A random shutdown or handover would be obeyed by an idle recorder, and rightly.
+    const obeyed: readonly number[] = [control_type.CONTROL_SHUTDOWN, control_type.CONTROL_HANDOVER];
+    const harmful = (frame: Buffer) => obeyed.includes(frame.readUInt16LE(4));
     for (const frame of frames.filter((each) => each.length < 6 || !harmful(each))) {
       const socket = connect(host.socketPath);
       socket.on('error', () => {});

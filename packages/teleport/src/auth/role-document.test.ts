@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { roleDocument } from '@sallyport/contracts/api/resources.ts';
+import { joinModes } from '@sallyport/contracts/api/session-trackers.ts';
 import fc from 'fast-check';
 import { lossPolicies, recordedKinds } from '../ca/identity.ts';
 import { presetRoles } from './preset-roles.ts';
@@ -19,6 +20,27 @@ const rules = fc.array(
   }),
   { minLength: 1, maxLength: 2 },
 );
+const modes = fc.subarray([...joinModes, '*' as const], { minLength: 1 });
+const joinSessions = fc.array(
+  fc.record({
+    name: fc.constantFrom('a', 'b'),
+    roles: fc.subarray(['dev', '*'], { minLength: 1 }),
+    kinds: fc.subarray(['ssh' as const, '*' as const], { minLength: 1 }),
+    modes,
+  }),
+  { maxLength: 2 },
+);
+const requireSessionJoin = fc.array(
+  fc.record({
+    name: fc.constant('a'),
+    filter: fc.constant('contains(user.spec.roles, "a")'),
+    kinds: fc.constant(['ssh' as const]),
+    modes,
+    count: fc.integer({ min: 1, max: 16 }),
+    onLeave: fc.constantFrom('pause' as const, 'terminate' as const),
+  }),
+  { maxLength: 2 },
+);
 const conditions = fc.record(
   {
     logins: fc.array(fc.constantFrom('root', '{{internal.logins}}'), { maxLength: 2 }),
@@ -26,6 +48,7 @@ const conditions = fc.record(
     rules,
     hostGroups: fc.array(fc.constantFrom('docker', '{{external.groups}}'), { maxLength: 2 }),
     hostSudoers: fc.array(fc.constantFrom('ALL=(ALL) ALL', '*'), { maxLength: 2 }),
+    joinSessions,
   },
   { requiredKeys: ['logins', 'nodeLabels'] },
 );
@@ -49,7 +72,9 @@ const options = fc.record(
 );
 const role: fc.Arbitrary<Role> = fc.record({
   name: fc.constantFrom('ops', 'a.b@c'),
-  allow: conditions,
+  allow: fc
+    .tuple(conditions, requireSessionJoin)
+    .map(([all, required]) => ({ ...all, requireSessionJoin: required })),
   deny: conditions,
   options,
 });

@@ -218,6 +218,7 @@ export class LiveConnection {
       who: { user, roles, traits, localAddr: addressText(local), remoteAddr: addressText(remote) },
       wish,
       channel,
+      ping: () => this.#connection.ping(),
       party: this.#ended ? undefined : this.#host.registry.partyOf(wish.sid),
       refused: (reason) => this.#notJoined(wish, reason),
     });

@@ -58,6 +58,7 @@ export class Session {
   #pendingSize: WindowSize | undefined;
   #announced = false;
   #detached = false;
+  #freezing: Promise<void> = Promise.resolve();
   /** Why we ended it, when we did. */
   #ended: AppError | undefined;
   readonly #broken = new Set<string>();
@@ -74,7 +75,7 @@ export class Session {
       record: this.#record,
       sharing: request.sharing,
       moderation: request.moderation,
-      freeze: (frozen) => void this.#watch?.freeze(frozen),
+      freeze: (frozen) => this.#freeze(frozen),
       end: (reason) => this.end(reason),
       changed: () => request.changed?.(),
     });
@@ -157,6 +158,11 @@ export class Session {
     this.#detached = true;
     await this.#watch?.detach();
     await this.#record.abandon();
+  }
+
+  /** One after the other: a thaw that overtook its freeze would leave the session frozen. */
+  #freeze(frozen: boolean): void {
+    this.#freezing = this.#freezing.then(() => this.#watch?.freeze(frozen));
   }
 
   #openingParts(): OpeningParts {

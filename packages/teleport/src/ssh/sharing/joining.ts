@@ -11,6 +11,7 @@ export interface JoiningOptions {
   readonly who: Omit<ParticipantFacts, 'mode' | 'joined'>;
   readonly wish: JoinWish;
   readonly channel: SessionChannel;
+  readonly ping: () => Promise<number | undefined>;
   /** undefined: no session of this id lives here, or it is not one to be joined. */
   readonly party: Party | undefined;
   readonly refused: (reason: string) => void;
@@ -50,10 +51,10 @@ export class Joining implements Joiner {
   }
 
   async #join(): Promise<void> {
-    const { wish, who, channel, party } = this.#options;
+    const { wish, who, channel, party, ping } = this.#options;
     if (wish.mode === undefined) return this.#refuse('there are the modes observer, peer and moderator');
     if (party === undefined) return this.#refuse('no such session lives on this node');
-    const found = await party.join({ ...who, mode: wish.mode, channel });
+    const found = await party.join({ ...who, mode: wish.mode, channel, ping });
     if (typeof found === 'string') return this.#refuse(found);
     this.#participant = found;
     // It may have happened while the log was written.

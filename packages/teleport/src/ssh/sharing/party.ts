@@ -14,7 +14,8 @@ import { Hold } from './hold.ts';
 import { InputMarks } from './input-marks.ts';
 import { OutputTail } from './output-tail.ts';
 import { Participant, type ParticipantFacts } from './participant.ts';
-import type { Missing, Moderation, SessionSharing } from './sharing.ts';
+import { Pulse } from './pulse.ts';
+import type { Missing, Moderation, Person, SessionSharing } from './sharing.ts';
 import { inputEvent, joinEvent, leaveEvent, type SharedRecord } from './sharing-events.ts';
 import { banner, missingText, sizeNotice } from './words.ts';
 
@@ -36,6 +37,8 @@ export interface PartyOptions {
 
 export interface JoinRequest extends Omit<ParticipantFacts, 'joined'> {
   readonly channel: SessionChannel;
+  /** See Pulse. */
+  readonly ping: () => Promise<number | undefined>;
 }
 
 /** Bytes into the session's terminal. Resolves when it has room for more. */
@@ -47,7 +50,10 @@ const terminateKey = 't'.charCodeAt(0);
 
 export class Party {
   readonly #options: PartyOptions;
-  readonly #people = new Set<Participant>();
+  /** With the watch over their connection, where somebody must be there. */
+  readonly #people = new Map<Participant, Pulse | undefined>();
+  /** Those whose connection does not answer now. */
+  readonly #silent = new Set<Participant>();
   /** Also those who left. */
   readonly #everybody = new Set<string>();
   readonly #tail = new OutputTail();
@@ -61,6 +67,7 @@ export class Party {
   #typeInto: TypeInto | undefined;
   /** Somebody else could have typed: from then on it is noted who did. */
   #hadPeers = false;
+  /** Closed while there is one: output waits, and what runs is frozen. */
   #gate: PromiseWithResolvers<boolean> | undefined;
   #leaving: Promise<unknown>[] = [];
 
@@ -95,7 +102,7 @@ export class Party {
       started: facts.started,
       participants: [
         { user: facts.user, mode: 'owner', joined: facts.started },
-        ...[...this.#people].map(({ facts: { user, mode, joined } }) => ({ user, mode, joined })),
+        ...[...this.#people.keys()].map(({ facts: { user, mode, joined } }) => ({ user, mode, joined })),
       ],
       ...(missing.length === 0 ? {} : { missing: missing.map(({ needs }) => needs.slice(0, 1024)) }),
     };
@@ -146,12 +153,12 @@ export class Party {
       this.#joining -= 1;
     }
     this.#everybody.add(request.user);
-    this.#enter(participant);
+    this.#enter(participant, request.ping);
     return participant;
   }
 
   /** Why somebody may not (any more) be in it. */
-  #refuses(person: Omit<JoinRequest, 'channel'>, mode: JoinMode): string | undefined {
+  #refuses(person: Person, mode: JoinMode): string | undefined {
     const { facts, sharing } = this.#options;
     if (!this.#open) return 'it does not take anybody now';
     if (facts.terminal === undefined) return 'it has no terminal';
@@ -160,10 +167,10 @@ export class Party {
     return sharing.refusesJoin(person, { user: facts.user, roles: facts.roles }, mode);
   }
 
-  #enter(participant: Participant): void {
+  #enter(participant: Participant, ping: JoinRequest['ping']): void {
     const { mode, user } = participant.facts;
     const { facts, channel } = this.#options;
-    this.#people.add(participant);
+    this.#people.set(participant, this.#pulseOf(participant, ping));
     // Between the append and now it may all have ended.
     if (!channel.isOpen || !this.#open) return void participant.leave('the session has ended');
     if (mode === 'peer') this.#hadPeers = true;
@@ -174,11 +181,24 @@ export class Party {
     this.#review();
   }
 
+  #pulseOf(participant: Participant, ping: JoinRequest['ping']): Pulse | undefined {
+    if (!this.#options.moderation) return undefined;
+    return new Pulse({
+      ping,
+      silent: (silent) => {
+        if (silent) this.#silent.add(participant);
+        else this.#silent.delete(participant);
+        this.#stopOrGo();
+      },
+      dead: () => void participant.leave('does not answer any more'),
+    });
+  }
+
   /** Whoever may not be in it any more leaves: roles changed. */
   recheck(): void {
     const { facts, sharing } = this.#options;
     const owner = { user: facts.user, roles: facts.roles };
-    for (const participant of this.#people) {
+    for (const participant of this.#people.keys()) {
       const refused = sharing.refusesJoin(participant.facts, owner, participant.facts.mode);
       if (refused !== undefined)
         void participant.leave(refused, `You may not be in this session: ${refused}.`);
@@ -191,7 +211,7 @@ export class Party {
       write: async (bytes) => {
         if (this.#gate && !(await this.#gate.promise)) return false;
         this.#tail.push(bytes);
-        for (const participant of this.#people) participant.send(bytes);
+        for (const participant of this.#people.keys()) participant.send(bytes);
         return this.#options.channel.stdout.write(bytes);
       },
     };
@@ -199,19 +219,19 @@ export class Party {
 
   /** False: what the owner typed goes nowhere. */
   ownerTyped(bytes: Buffer): boolean {
-    if (this.#state !== 'running') return false;
+    if (!this.#runs) return false;
     if (this.#hadPeers) this.#marks.typed(undefined, bytes.length);
     return true;
   }
 
   resized(size: TerminalSize): void {
     this.#size = size;
-    for (const participant of this.#people) participant.send(sizeNotice(size));
+    for (const participant of this.#people.keys()) participant.send(sizeNotice(size));
   }
 
   /** The owner is told by the session itself. */
   tell(text: string): void {
-    for (const participant of this.#people) participant.tell(text);
+    for (const participant of this.#people.keys()) participant.tell(text);
   }
 
   /** The session is over, or its owner is gone. Resolves when it is on record that everybody left. */
@@ -220,18 +240,23 @@ export class Party {
     this.#gate?.resolve(false);
     this.#hold.abort(new AppError('unavailable', 'session.over', words));
     this.#marks.flush();
-    for (const participant of this.#people) void participant.leave('the session ended', words);
+    for (const participant of this.#people.keys()) void participant.leave('the session ended', words);
     this.#options.changed();
     await Promise.all(this.#leaving);
   }
 
-  #missing(): readonly Missing[] {
-    return this.#options.moderation?.missing([...this.#people].map(({ facts }) => facts)) ?? [];
+  #missing(people: Iterable<Participant> = this.#people.keys()): readonly Missing[] {
+    return this.#options.moderation?.missing([...people].map(({ facts }) => facts)) ?? [];
+  }
+
+  /** Input reaches it and output leaves it. */
+  get #runs(): boolean {
+    return this.#state === 'running' && !this.#gate;
   }
 
   async #typed(participant: Participant, bytes: Buffer): Promise<void> {
     const { mode, user } = participant.facts;
-    const types = mode === 'peer' && this.#state === 'running';
+    const types = mode === 'peer' && this.#runs;
     if (types && this.#typeInto) {
       this.#marks.typed(participant.facts, bytes.length);
       return this.#typeInto(bytes);
@@ -247,7 +272,10 @@ export class Party {
 
   #left(participant: Participant, reason: string): void {
     const { facts, record, changed } = this.#options;
-    if (!this.#people.delete(participant)) return;
+    if (!this.#people.has(participant)) return;
+    this.#people.get(participant)?.stop();
+    this.#people.delete(participant);
+    this.#silent.delete(participant);
     this.#marks.flush(); // what they typed stands before their leaving
     const told = record.emit(leaveEvent(facts, participant.facts, reason));
     this.#leaving.push(told);
@@ -269,8 +297,10 @@ export class Party {
       // At once: whoever leaves before the process has begun leaves a session that runs.
       this.#state = 'running';
       this.#hold.release();
-    } else if (missing.length === 0) this.#resume();
-    else if (missing.some(({ onLeave }) => onLeave === 'terminate')) {
+    } else if (missing.length === 0) {
+      this.#resume();
+      this.#stopOrGo();
+    } else if (missing.some(({ onLeave }) => onLeave === 'terminate')) {
       const message = `Nobody is left of those it needs: ${missingText(missing)}.`;
       this.#options.end(new AppError('denied', 'session.unattended', message));
     } else this.#pause(missing);
@@ -280,8 +310,7 @@ export class Party {
   #pause(missing: readonly Missing[]): void {
     if (this.#state === 'paused') return;
     this.#state = 'paused';
-    this.#gate = Promise.withResolvers();
-    this.#options.freeze(true);
+    this.#stopOrGo();
     this.#tellAll(`[The session is paused until somebody comes: ${missingText(missing)}.]`);
   }
 
@@ -289,15 +318,23 @@ export class Party {
     if (this.#state !== 'paused') return;
     this.#state = 'running';
     this.#tellAll('[The session goes on.]');
-    this.#options.freeze(false);
+    this.#stopOrGo();
+  }
+
+  /** It stands still while it is paused, and for as long as the connections of those it needs say nothing. */
+  #stopOrGo(): void {
+    const answering = [...this.#people.keys()].filter((participant) => !this.#silent.has(participant));
+    const unseen = this.#state === 'running' && this.#missing(answering).length > 0;
+    if ((this.#state === 'paused' || unseen) === (this.#gate !== undefined)) return;
+    this.#options.freeze(this.#gate === undefined);
     this.#gate?.resolve(true);
-    this.#gate = undefined;
+    this.#gate = this.#gate === undefined ? Promise.withResolvers() : undefined;
   }
 
   #tellAll(text: string, except?: Participant): void {
     const { channel } = this.#options;
     if (channel.isOpen) void channel.stderr.write(Buffer.from(`\r\n${text}\r\n`));
-    for (const participant of this.#people) if (participant !== except) participant.tell(text);
+    for (const participant of this.#people.keys()) if (participant !== except) participant.tell(text);
   }
 }
 

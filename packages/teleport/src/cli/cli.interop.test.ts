@@ -308,6 +308,9 @@ test('doctor prints every condition and exits 1 exactly when one is missing', as
     assert.equal(met, fix === '', 'what is missing has a fix');
   const text = await exec(bin('teleport'), ['doctor']);
   assert.match(text.stdout, /Condition +Found +Needed +OK/);
+  assert.ok(report.hardening.length >= 12);
+  for (const { closed, fix, why } of report.hardening) assert.ok(why !== '' && closed === (fix === ''));
+  assert.match(text.stdout, /Way around the record +Found +Closed/);
 });
 
 test('start refuses a service it does not know before it touches anything', async () => {

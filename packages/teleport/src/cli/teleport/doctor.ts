@@ -1,4 +1,5 @@
-// `teleport doctor`: what enhanced recording needs, what this host has, and which hook serves each event.
+// `teleport doctor`: what enhanced recording needs, what this host has, which hook serves each event, and by which
+// ways a user could get around the record here.
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { probeHost } from '@sallyport/kernel/host-probe.ts';
 import {
@@ -8,6 +9,8 @@ import {
   type HostCondition,
 } from '@sallyport/kernel/host-support.ts';
 import { print, printJson, styled, table } from '../output.ts';
+import { waysAround } from './hardening/hardening.ts';
+import type { Way } from './hardening/way.ts';
 
 export async function doctorAction({ format }: { format: string }): Promise<void> {
   if (format !== 'text' && format !== 'json') {
@@ -17,9 +20,18 @@ export async function doctorAction({ format }: { format: string }): Promise<void
   const conditions = evaluateHost(facts);
   const hooks = facts.features === undefined ? [] : eventHooks(facts.features);
   const ok = conditions.every((condition) => condition.ok);
+  const hardening = await waysAround();
   if (format === 'json')
-    printJson({ ok, conditions, hooks: hooks.map(({ event, hook }) => ({ event, hook: hook ?? null })) });
-  else printReport(conditions, hooks, ok);
+    printJson({
+      ok,
+      conditions,
+      hooks: hooks.map(({ event, hook }) => ({ event, hook: hook ?? null })),
+      hardening,
+    });
+  else {
+    printReport(conditions, hooks, ok);
+    printWays(hardening);
+  }
   if (!ok) process.exitCode = 1;
 }
 
@@ -52,4 +64,19 @@ function printReport(conditions: readonly HostCondition[], hooks: readonly Event
     print(
       'With ssh_service.enhanced_recording.enabled: true the service refuses to start here; without it, terminals are still recorded.',
     );
+}
+
+/** They do not count for the exit status: what is open may be meant to be. */
+function printWays(ways: readonly Way[]): void {
+  print();
+  print(
+    table(
+      ['Way around the record', 'Found', 'Closed'],
+      ways.map(({ name, found, closed }) => [name, found, closed ? 'yes' : 'NO']),
+    ),
+  );
+  for (const { name, why, fix } of ways.filter(({ closed }) => !closed)) {
+    print(`\n${styled('yellow', `${name}:`)} ${why}.\n  Fix: ${fix}.`);
+  }
+  print('\nMore: docs/guides/hardening-a-host.md');
 }

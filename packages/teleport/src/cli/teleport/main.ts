@@ -91,12 +91,13 @@ export function teleportProgram() {
     teleport
       .command('doctor')
       .description(
-        'Can this host record sessions in the kernel, and by which hooks? Exits 1 when a needed condition fails.',
+        'Can this host record sessions in the kernel, by which hooks, and which ways around the record does it leave open? Exits 1 when a needed condition fails.',
       )
       .option('--format <format>', 'text or json', 'text')
       .action(async (flags) => (await import('./doctor.ts')).doctorAction(flags)),
     'teleport doctor',
     "teleport doctor --format=json | jq '.conditions[] | select(.ok | not)'",
+    "teleport doctor --format=json | jq -r '.hardening[] | select(.closed | not) | .fix'",
   );
 
   const node = teleport.command('node').description('Hosts that join a cluster.');

@@ -12,16 +12,15 @@ export const skip =
   notRoot || (existsSync(executablePath) ? false : `no browser: ${executablePath} is missing`);
 
 /** tsh that waits for the browser. */
-export class Login {
-  static readonly #all: Login[] = [];
+export class Waiting {
+  static readonly #all: Waiting[] = [];
   readonly #child: ChildProcess;
   readonly #ended: Promise<number | null>;
   #stdout = '';
   #stderr = '';
 
   /** `home`: whose folder of keys. */
-  constructor(cluster: TestCluster, home: string, ...flags: string[]) {
-    const args = ['login', `--proxy=${cluster.proxy}`, `--ca-pin=${cluster.pin}`, ...flags];
+  constructor(cluster: TestCluster, home: string, args: readonly string[]) {
     this.#child = spawn(tshProgram, args, { stdio: 'pipe', env: cluster.env(home) });
     this.#child.stdout?.on('data', (bytes: Buffer) => {
       this.#stdout += bytes;
@@ -30,11 +29,11 @@ export class Login {
       this.#stderr += bytes;
     });
     this.#ended = new Promise((done) => this.#child.once('close', done));
-    Login.#all.push(this);
+    Waiting.#all.push(this);
   }
 
   static killAll(): void {
-    for (const login of Login.#all) login.kill();
+    for (const each of Waiting.#all) each.kill();
   }
 
   type(text: string): void {
@@ -56,6 +55,12 @@ export class Login {
 
   kill(): void {
     this.#child.kill();
+  }
+}
+
+export class Login extends Waiting {
+  constructor(cluster: TestCluster, home: string, ...flags: string[]) {
+    super(cluster, home, ['login', `--proxy=${cluster.proxy}`, `--ca-pin=${cluster.pin}`, ...flags]);
   }
 }
 

@@ -23,15 +23,31 @@ export interface EveryLogSinks {
 
 export class EveryLog implements AuditLog {
   readonly #sinks: EveryLogSinks;
+  readonly #running = new Set<Promise<unknown>>();
+  #closed = false;
 
   constructor(sinks: EveryLogSinks) {
     this.#sinks = sinks;
   }
 
-  async append(events: readonly AuditEvent[]): Promise<void> {
+  append(events: readonly AuditEvent[]): Promise<void> {
     const { positioned, others } = this.#sinks;
-    if (positioned !== undefined) await into(positioned, () => positioned.log.append(events));
-    for (const sink of others) await into(sink, () => sink.log.append(events));
+    return this.run(async () => {
+      if (positioned !== undefined) await into(positioned, () => positioned.log.append(events));
+      for (const sink of others) await into(sink, () => sink.log.append(events));
+    });
+  }
+
+  /** Closing waits for it. */
+  protected async run<T>(append: () => Promise<T>): Promise<T> {
+    if (this.#closed) throw new AppError('unavailable', 'audit.closed', 'The audit log is closed.');
+    const running = append();
+    this.#running.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#running.delete(running);
+    }
   }
 
   search(query?: EventQuery): AsyncIterable<AuditEvent> {
@@ -47,6 +63,8 @@ export class EveryLog implements AuditLog {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.allSettled(this.#running);
     const { positioned, others } = this.#sinks;
     await Promise.all([positioned?.log.close(), ...others.map(({ log }) => log.close())]);
   }
@@ -68,11 +86,13 @@ export class PositionedEveryLog extends EveryLog implements PositionedLog {
   }
 
   /** The position moves last: until every log has the batch the host sends it again. */
-  async appendAt(place: BatchPlace, events: readonly AuditEvent[]): Promise<number> {
-    const expected = await this.position(place.host, place.stream);
-    if (expected !== place.first) return expected;
-    for (const sink of this.#others) await into(sink, () => sink.log.append(events));
-    return into(this.#positioned, () => this.#positioned.log.appendAt(place, events));
+  appendAt(place: BatchPlace, events: readonly AuditEvent[]): Promise<number> {
+    return this.run(async () => {
+      const expected = await this.position(place.host, place.stream);
+      if (expected !== place.first) return expected;
+      for (const sink of this.#others) await into(sink, () => sink.log.append(events));
+      return into(this.#positioned, () => this.#positioned.log.appendAt(place, events));
+    });
   }
 }
 

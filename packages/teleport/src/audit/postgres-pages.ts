@@ -155,9 +155,12 @@ function conditions(
   if (user !== undefined) all.push(`"user" = ${value(columnText(user))}`);
   if (sid !== undefined) all.push(`sid = ${value(columnText(sid))}`);
   const needle = text === undefined ? '' : plainPart(text);
-  // The two characters beyond ASCII whose small form JavaScript writes with ASCII letters: Kelvin and dotted I.
-  if (needle !== '')
-    all.push(`position(${value(needle)} IN lower(translate(line, U&'\\212A\\0130', 'ki') COLLATE "C")) > 0`);
+  if (needle !== '') {
+    const within = (part: string) => `position(${part} IN (line COLLATE "C")) > 0`;
+    const plain = `position(${value(needle)} IN lower(line COLLATE "C")) > 0`;
+    // The two characters beyond ASCII whose small form JavaScript writes with ASCII letters: Kelvin and dotted I.
+    all.push(`(${[plain, within(`U&'\\212A'`), within(`U&'\\0130'`)].join(' OR ')})`);
+  }
   return all;
 }
 

@@ -6,6 +6,7 @@
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { CIPHERS, KEX, MACS } from './algorithms.ts';
+import { bulkPassed } from './bulk-garbage.ts';
 import { MlKem768X25519 } from './hybrid-kex.ts';
 import { DisconnectReason, Message } from './message.ts';
 import { plainKey } from './public-key.ts';
@@ -291,6 +292,7 @@ export class PacketLink {
   }
 
   #count(bytes: number): void {
+    bulkPassed(bytes);
     this.#bytesSinceKeys += bytes;
     if (this.#bytesSinceKeys >= this.#options.rekeyBytes) this.rekey();
   }

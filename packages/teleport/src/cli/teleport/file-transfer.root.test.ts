@@ -197,12 +197,13 @@ describe('file transfer', { skip }, () => {
   });
 
   test('lists a folder of 100,000 files, and tells it in three lines', async () => {
-    const crowd = join(far, 'crowd');
-    mkdirSync(crowd);
+    // In memory where there is such a place: making the files is what takes long.
+    const crowd = mkdtempSync(existsSync('/dev/shm') ? '/dev/shm/sp-crowd-' : '/tmp/sp-crowd-');
+    execFileSync('chmod', ['755', crowd]);
     try {
       execFileSync('sh', ['-c', 'seq -f f%06g 100000 | xargs touch'], { cwd: crowd });
       const events = await during(async () => {
-        const ran = await client.sftp('ls -1 far/crowd');
+        const ran = await client.sftp(`ls -1 ${crowd}`);
         assert.equal(ran.status, 0, ran.stderr);
         assert.equal(ran.stdout.split('\n').filter((line) => line.includes('/f')).length, 100_000);
       });

@@ -41,7 +41,9 @@ export class GithubConnector implements IdentityProvider {
       { client_secret: secret },
       openid.ClientSecretPost(secret),
     );
-    this.#config[openid.customFetch] = providerFetch({ ca: spec.issuer_ca, provider: this.display });
+    this.#config[openid.customFetch] = errorsAsErrors(
+      providerFetch({ ca: spec.issuer_ca, provider: this.display }),
+    );
     this.#config.timeout = 10;
     // A loopback address is development; connectors.ts takes no other without TLS.
     if (endpoint.startsWith('http:')) openid.allowInsecureRequests(this.#config);
@@ -97,6 +99,17 @@ export class GithubConnector implements IdentityProvider {
     if (answer.status === 200) return answer.json();
     throw unreachable(this.display, `its API answers with status ${answer.status}`);
   }
+}
+
+/** GitHub refuses a code with status 200. The library reads refusals as the standard has them (RFC 6749, 5.2). */
+function errorsAsErrors(fetch: openid.CustomFetch): openid.CustomFetch {
+  return async (url, options) => {
+    const answer = await fetch(url, options);
+    if (answer.status !== 200 || options.method !== 'POST') return answer;
+    const body = await answer.text();
+    const status = /^\s*\{\s*"error"\s*:/.test(body) ? 400 : 200;
+    return new Response(body, { status, headers: answer.headers });
+  };
 }
 
 export interface Membership {

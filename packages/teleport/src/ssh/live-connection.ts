@@ -172,7 +172,8 @@ export class LiveConnection {
     }
     const { remote } = this.#connection;
     const terminal = pty && { cols: pty.cols, rows: pty.rows };
-    const facts = this.#facts({ sid, command, terminal, purpose: subsystem });
+    const attended = moderation === undefined ? {} : { attended: true };
+    const facts = this.#facts({ sid, command, terminal, purpose: subsystem, ...attended });
     if (subsystem !== undefined)
       this.#audit((blocks) => ({ event: 'subsystem', code: 'T3001I', ...blocks, name: subsystem }));
     const shared = { sharing, moderation, changed: () => registry.changed(sid) };

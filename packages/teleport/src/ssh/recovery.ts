@@ -146,6 +146,8 @@ class InterruptedSession {
         this.#host.log.error({ err: error, sid: this.facts.sid }, 'a gap in old evidence'),
     });
     await this.#watch.adopt(this.#live);
+    // Whoever had to see it is gone, and it may be frozen.
+    if (this.facts.attended) await this.#watch.kill();
   }
 
   /** Resolves when the session is over and nothing of it is left to do. Never rejects. */

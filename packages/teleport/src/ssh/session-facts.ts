@@ -42,6 +42,8 @@ export interface SessionFacts {
   readonly kinds: readonly RecordedKind[];
   readonly lossPolicy: LossPolicy;
   readonly recordSession: RecordSession;
+  /** Somebody else must be in it: nothing of it goes on when its people are gone. Absent: not so. */
+  readonly attended?: boolean | undefined;
   /** Uuid of the second factor that was proven for this session. */
   readonly mfaDevice?: string | undefined;
   /** The account is made where the host lacks it. Absent: it is not. */

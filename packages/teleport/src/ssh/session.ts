@@ -275,7 +275,7 @@ export class Session {
     flow.hangUp();
     await this.party.close('The session has ended.');
     // What needs somebody beside it does not go on when everybody has left.
-    if (this.#request.moderation) await this.#watch?.kill();
+    if (this.facts.attended) await this.#watch?.kill();
     const [exit] = await Promise.all([leader, this.#record.emit(leaveEvent(this.facts))]);
     await transfer?.finish();
     if (this.facts.command !== undefined) await this.#record.emit(execOutcome(this.facts, exit));

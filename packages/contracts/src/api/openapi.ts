@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { authRoutes } from './auth-routes.ts';
 import * as resources from './resources.ts';
 import type { Access, Route } from './route.ts';
+import * as sessions from './session-trackers.ts';
 
 export interface JsonSchema {
   readonly $ref?: string;
@@ -71,6 +72,8 @@ const shared: Readonly<Record<string, z.ZodType>> = {
   Proxy: resources.proxyDocument,
   CertAuthority: resources.certAuthorityDocument,
   Trust: authRoutes.trust.result,
+  SessionReport: sessions.sessionReport,
+  SessionTracker: sessions.sessionTracker,
   UserCertificates: authRoutes.logIn.result,
 };
 

@@ -17,7 +17,7 @@ import { Participant, type ParticipantFacts } from './participant.ts';
 import { Pulse } from './pulse.ts';
 import type { Missing, Moderation, Person, SessionSharing } from './sharing.ts';
 import { inputEvent, joinEvent, leaveEvent, type SharedRecord } from './sharing-events.ts';
-import { banner, missingText, sizeNotice } from './words.ts';
+import { banner, leftByThemselves, leftText, missingText, sizeNotice } from './words.ts';
 
 export interface PartyOptions {
   readonly facts: SessionFacts;
@@ -261,7 +261,7 @@ export class Party {
       this.#marks.typed(participant.facts, bytes.length);
       return this.#typeInto(bytes);
     }
-    if (bytes.includes(ctrlC)) return participant.leave('left', 'You left the session.');
+    if (bytes.includes(ctrlC)) return participant.leave(leftByThemselves, 'You left the session.');
     if (mode === 'moderator' && bytes.length === 1 && bytes[0] === terminateKey) this.#terminated(user);
   }
 
@@ -283,7 +283,7 @@ export class Party {
       this.#leaving = this.#leaving.filter((each) => each !== told);
     });
     if (!this.#open) return;
-    this.#tellAll(`[${participant.facts.user} left the session: ${reason}.]`);
+    this.#tellAll(leftText(participant.facts.user, reason));
     this.#review();
     changed();
   }

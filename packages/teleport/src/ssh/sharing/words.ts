@@ -37,6 +37,13 @@ export function sizeNotice({ cols, rows }: TerminalSize): Buffer {
   return Buffer.from(`\x1b[8;${rows};${cols}t`);
 }
 
+/** The reason in session.leave of somebody who pressed ctrl-c. */
+export const leftByThemselves = 'left';
+
+export function leftText(user: string, reason: string): string {
+  return `[${user} left the session${reason === leftByThemselves ? '' : `: ${reason}`}.]`;
+}
+
 export function missingText(missing: readonly Missing[]): string {
   return missing.map(({ role, needs }) => `${needs} (role ${role})`).join('; and ');
 }

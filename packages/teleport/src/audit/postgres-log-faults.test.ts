@@ -75,14 +75,14 @@ describe('the audit log on PostgreSQL', { timeout: 120_000 }, () => {
 
   it('refuses in bounded time while the database hangs, says so, and takes the same again when it is back', async (t) => {
     const open = await place(t);
-    const log = await open({ limits: { statementMs: 300, connectMs: 300, operationMs: 800 } });
+    const log = await open({ limits: { statementMs: 800, connectMs: 800, operationMs: 1_000 } });
     t.after(() => server.thaw());
     const events = [fresh(1), fresh(2)];
     server.freeze();
     const begun = performance.now();
     await assert.rejects(log.append(events), { kind: 'unavailable' });
     await assert.rejects(log.pages.page({}), { kind: 'unavailable' });
-    assert.ok(performance.now() - begun < 6_000, `it took ${performance.now() - begun} ms`);
+    assert.ok(performance.now() - begun < 8_000, `it took ${performance.now() - begun} ms`);
     assert.match(log.problem ?? '', /does not answer|took too long/);
     server.thaw();
     const again = () =>
@@ -115,7 +115,7 @@ describe('the audit log on PostgreSQL', { timeout: 120_000 }, () => {
     const groups = Array.from({ length: total / 500 }, (_, g) =>
       Array.from({ length: 500 }, (_, n) => fresh(g * 500 + n)),
     );
-    await log.append([commandEvent(-1, { uid: randomUUID(), user: 'rare', argv: ['needle'] })]);
+    await log.append([commandEvent(0, { uid: randomUUID(), user: 'rare', argv: ['needle'] })]);
     const begun = performance.now();
     await Promise.all(groups.map((group) => log.append(group)));
     const seconds = (performance.now() - begun) / 1000;

@@ -96,7 +96,7 @@ async function open(
   const { PostgresLog } = await import('./postgres-log.ts');
   const log = await PostgresLog.open(parsed.address, {
     observe,
-    ...(secondary === true ? {} : { retentionMs: retentionPeriodMs }),
+    retentionMs: retentionPeriodMs,
     onDropped: (days) => onDropped?.(name, days),
   });
   return { name, log, pages: log.pages };

@@ -15,7 +15,7 @@ import { searchEventsHandler } from '../auth/api/search-events.ts';
 import { auditSink } from '../auth/audit-sink.ts';
 import type { AuthService, AuthSettings } from '../auth/auth-service.ts';
 import { createAuthService } from '../auth/create-auth-service.ts';
-import { type OpenedStore, openStore } from '../auth/store/open-store.ts';
+import { type OpenedStore, type OpenStoreOptions, openStore } from '../auth/store/open-store.ts';
 import { SealedStore, SealingKey } from '../auth/store/sealed-store.ts';
 import type { Store } from '../auth/store/store.ts';
 import { StoredAuthorities } from '../auth/stored-authorities.ts';
@@ -60,18 +60,26 @@ export interface AuthState {
   readonly authorities: Authorities;
   /** Why the store cannot be used just now; undefined: it can. */
   problem(): string | undefined;
+  /** undefined: the store is a file, there is nothing to tell. */
+  stats: OpenedStore['stats'];
   close(): Promise<void>;
 }
 
 /** `create`: make authorities where there are none, as the daemon does. */
-export async function openAuthState(config: Config, create: boolean, log: ApiLog): Promise<AuthState> {
-  const { store, problem } = await openSealed(config, create, log);
+export async function openAuthState(
+  config: Config,
+  create: boolean,
+  log: ApiLog,
+  options: OpenStoreOptions = {},
+): Promise<AuthState> {
+  const { store, problem, stats } = await openSealed(config, create, log, options);
   try {
     const authorities = await openAuthorities(config, create, store);
     return {
       store,
       authorities,
       problem,
+      stats,
       async close() {
         authorities.close();
         await store.close();
@@ -87,14 +95,15 @@ async function openSealed(
   config: Config,
   create: boolean,
   log: ApiLog,
-): Promise<Pick<OpenedStore, 'store' | 'problem'>> {
+  options: OpenStoreOptions,
+): Promise<OpenedStore> {
   const { type, encryptionKeyFile } = config.storage;
   const key = encryptionKeyFile === undefined ? undefined : await sealingKey(encryptionKeyFile);
   if (create) await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
-  const { store: plain, problem } = await openStore(config);
+  const { store: plain, ...about } = await openStore(config, options);
   const store = new SealedStore(plain, key);
   try {
-    if (!create) return { store, problem };
+    if (!create) return { store, ...about };
     const sealed = await store.sealAll();
     if (sealed > 0) log.info({ items: sealed }, 'secrets of the store were sealed');
     if (key === undefined && type === 'postgresql') {
@@ -103,7 +112,7 @@ async function openSealed(
         'the keys of the cluster are in the database as they are: storage.encryption_key_file would seal them',
       );
     }
-    return { store, problem };
+    return { store, ...about };
   } catch (error) {
     await store.close();
     throw error;

@@ -14,9 +14,11 @@ export interface OpenedStore {
   stats(): PostgresStoreStats | undefined;
 }
 
+export type OpenStoreOptions = Pick<PostgresStoreOptions, 'observe'>;
+
 export async function openStore(
   { storage, dataDir }: Pick<Config, 'storage' | 'dataDir'>,
-  options: Pick<PostgresStoreOptions, 'observe'> = {},
+  options: OpenStoreOptions = {},
 ): Promise<OpenedStore> {
   if (storage.type !== 'postgresql')
     return { store: await SqliteStore.open(dataDir), problem: () => undefined, stats: () => undefined };

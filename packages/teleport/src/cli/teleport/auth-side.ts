@@ -59,7 +59,11 @@ export interface AuthSide {
 }
 
 export async function openAuthSide(options: AuthSideOptions): Promise<AuthSide> {
-  const state = await openAuthState(options.config, true, options.log);
+  const { databases } = options.metrics;
+  const state = await openAuthState(options.config, true, options.log, {
+    observe: databases.observer('store'),
+  });
+  databases.store(state);
   try {
     return await serve(options, state);
   } catch (error) {

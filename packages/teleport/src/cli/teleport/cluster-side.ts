@@ -1,7 +1,6 @@
 // This host's place in its cluster, whatever it runs: the audit log its events go to, who it is, how it calls auth
 // and what it knows of the others. With auth in this process the log is the cluster's own; elsewhere it is an outbox.
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { AuthRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import type { Client } from '@sallyport/contracts/api/client.ts';
 import type { ResourceDocumentKind } from '@sallyport/contracts/api/resources.ts';
@@ -91,15 +90,20 @@ type Side = Pick<
 async function ofAuthHost(options: ClusterSideOptions, keys: HostKeys, closers: Closers): Promise<Side> {
   const { config, hostUuid, log, metrics } = options;
   const { clusterName } = config.auth;
-  const logDir = join(config.dataDir, 'log');
   // While another daemon of this host writes to it, what looks torn may be that one's write on its way.
   const secondary = !options.alone;
-  const opened = await openAuditLog(config, { hostUuid, secondary });
+  const opened = await openAuditLog(config, {
+    hostUuid,
+    secondary,
+    observe: metrics.databases.observer('audit'),
+    onDropped: (where, days) => log.info({ where, days }, 'days of the audit log are past retention_period'),
+  });
+  metrics.databases.audit(opened);
   const { log: audit, file, pages, positioned } = opened;
   closers.push(() => audit.close());
   if (file !== undefined) metrics.audit(file);
   for (const torn of file?.torn ?? []) log.warn({ ...torn }, 'a torn end of the audit log was moved aside');
-  log.info({ cluster: clusterName, host: hostUuid, log: logDir }, 'the audit log is open');
+  log.info({ cluster: clusterName, host: hostUuid, log: opened.places.join(', ') }, 'the audit log is open');
   const stamp = new EventStamp({ clusterName });
   const principals = hostNames(config);
   const auth = await openAuthSide({ ...options, keys, principals, audit, pages, positioned, stamp });

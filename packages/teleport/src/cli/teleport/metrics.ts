@@ -11,11 +11,13 @@ import type { CountsByKind } from '../../ssh/enhanced/kernel-meter.ts';
 import type { KernelSide } from '../../ssh/kernel-watch.ts';
 import type { SessionRegistry } from '../../ssh/session-registry.ts';
 import type { SshNode } from '../../ssh/ssh-server.ts';
+import { DatabaseMetrics } from './database-metrics.ts';
 
 const latencyBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30];
 
 export class ServiceMetrics {
   readonly registry = new Registry();
+  readonly databases = new DatabaseMetrics(this.registry);
   readonly #appended = new Histogram({
     ...named('audit_append_seconds', 'Time until the audit log had an append on the disk.'),
     buckets: latencyBuckets,

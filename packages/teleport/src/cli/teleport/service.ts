@@ -115,6 +115,7 @@ async function compose(
   const cluster = await openCluster({ ...shared, hostUuid, signal: options.signal ?? never });
   opened.push(() => cluster.close());
   diagnostics?.check('audit log', () => metrics.auditFailure);
+  diagnostics?.check('database', () => cluster.problem());
   const registry = new SessionRegistry({
     maxSessions: Math.min(maxSessions, config.connectionLimits.maxConnections),
     maxUsers: config.connectionLimits.maxUsers,

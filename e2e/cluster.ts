@@ -17,6 +17,8 @@ const bin = (name: string) => join(repository, 'packages/teleport/bin', name);
 /** Services of a host, as YAML below the top level. */
 export interface HostPlan {
   readonly nodename: string;
+  /** Of the file. Default: v3. */
+  readonly version?: 'v2';
   /** Lines below `teleport:`, indented by two. */
   readonly teleport?: string;
   /** Whole sections: auth_service, proxy_service, ssh_service. Those not named are off. */
@@ -120,7 +122,7 @@ export class Cluster {
   /** Address first, configuration after it: the plan may name the host's own address. */
   async machine(name: string, plan: (host: Host) => HostPlan, natted = false): Promise<Machine> {
     const host = natted ? this.network.natted(name) : this.network.host(name);
-    const { nodename, teleport = '', services } = plan(host);
+    const { nodename, version = 'v3', teleport = '', services } = plan(host);
     const folder = join(this.folder, name);
     await mkdir(folder, { recursive: true });
     const rootPath = `/sallyport-${process.pid}-${name}`;
@@ -129,7 +131,7 @@ export class Cluster {
       .filter((service) => !services.includes(`${service}:`))
       .map((service) => `${service}: {enabled: false}\n`)
       .join('');
-    const text = `version: v3
+    const text = `version: ${version}
 teleport:
   nodename: ${nodename}
   data_dir: ${machine.dataDir}
@@ -149,7 +151,12 @@ ${off}${services.replaceAll('CGROUP_PATH', this.#cgroupPath).replaceAll('ROOT_PA
 
   /** On the auth host. */
   async tctl(...args: string[]): Promise<Ran> {
-    const auth = this.get('auth');
+    return this.tctlAt('auth', ...args);
+  }
+
+  /** On that auth host. */
+  async tctlAt(name: string, ...args: string[]): Promise<Ran> {
+    const auth = this.get(name);
     return this.at(auth.host, [bin('tctl'), '-c', auth.configPath, ...args]);
   }
 

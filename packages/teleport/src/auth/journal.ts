@@ -38,7 +38,7 @@ const prefix = 'outbox/';
 const maxWaiting = 1_000;
 /** A living process tells of its changes within milliseconds. */
 const abandonedMs = 5_000;
-const lookAgainMs = 30_000;
+const lookAgainMs = 10_000;
 /** So long events wait for the one whose log may have them already. */
 const orphanedMs = 3600_000;
 /** Clocks may step back a little between a crash and the restart. */

@@ -1,8 +1,10 @@
 // Whose the cgroups below a root_path are. Two agents on one host (two data directories) have one each; with one
 // for both, each start of one would clear away what it takes for its own leftovers: the other's sessions.
 //
-// A claim is a file in /run, named for the cgroup's inode: another mount of the hierarchy shows the same one. It
-// holds while its daemon lives, and after it for as long as anything lives in the cgroup.
+// A claim is a file in /run that says the cgroup's inode: another mount of the hierarchy shows the same one. It
+// holds while its daemon lives, and after it for as long as anything lives in the cgroup. Each daemon has one: of two
+// generations of an agent either may end first.
+import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, realpath, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { AppError } from '@sallyport/contracts/errors.ts';
@@ -39,12 +41,13 @@ export async function claimRootPath(
     startTime: (await startTimeOf(process.pid)) ?? '',
     bootId: await bootId(),
   };
-  const path = join(registry, `${claim.chain[0]}.${pathSafe(claim.dataDir)}.json`);
+  const agent = createHash('sha256').update(claim.dataDir).digest('hex').slice(0, 8);
+  const path = join(registry, `${claim.chain[0]}.${agent}.${claim.pid}.json`);
   // Written before the others are read: of two that start at the same moment at least one sees the other.
-  await writeFile(`${path}.${process.pid}`, JSON.stringify(claim), { mode: 0o600 });
-  await rename(`${path}.${process.pid}`, path);
+  await writeFile(`${path}.new`, JSON.stringify(claim), { mode: 0o600 });
+  await rename(`${path}.new`, path);
   const holder = await otherHolder(claim);
-  if (holder === undefined) return () => release(path, claim);
+  if (holder === undefined) return () => release(path, dir);
   await rm(path, { force: true });
   throw inUse(claim, holder);
 }
@@ -53,9 +56,11 @@ async function otherHolder(claim: Claim): Promise<Claim | undefined> {
   for (const name of await readdir(registry)) {
     const path = join(registry, name);
     const other = await readClaim(path);
-    if (other === undefined || other.dataDir === claim.dataDir || !overlap(claim, other)) continue;
-    if (await isHeld(other)) return other;
-    await rm(path, { force: true });
+    if (other === undefined) continue;
+    // Our own agent's: its dead daemons' claims are ours now.
+    const held = other.dataDir === claim.dataDir ? await isAlive(other) : await isHeld(other);
+    if (!held) await rm(path, { force: true });
+    else if (other.dataDir !== claim.dataDir && overlap(claim, other)) return other;
   }
   return undefined;
 }
@@ -66,15 +71,17 @@ function overlap(one: Claim, other: Claim): boolean {
   return one.chain.includes(b) || other.chain.includes(a);
 }
 
-async function isHeld({ pid, startTime, bootId: boot, dir }: Claim): Promise<boolean> {
-  if (boot !== (await bootId())) return false;
-  return (await startTimeOf(pid)) === startTime || (await isPopulated(dir));
+async function isHeld(claim: Claim): Promise<boolean> {
+  return (await isAlive(claim)) || (claim.bootId === (await bootId()) && (await isPopulated(claim.dir)));
 }
 
-async function release(path: string, { dir, pid }: Claim): Promise<void> {
-  const claim = await readClaim(path);
-  // A daemon that took over from us has written its own; and what lingers is still ours.
-  if (claim?.pid === pid && !(await isPopulated(dir))) await rm(path, { force: true });
+async function isAlive({ pid, startTime, bootId: boot }: Claim): Promise<boolean> {
+  return boot === (await bootId()) && (await startTimeOf(pid)) === startTime;
+}
+
+/** What lingers is still ours. */
+async function release(path: string, dir: string): Promise<void> {
+  if (!(await isPopulated(dir))) await rm(path, { force: true });
 }
 
 async function readClaim(path: string): Promise<Claim | undefined> {
@@ -107,10 +114,6 @@ async function startTimeOf(pid: number): Promise<string | undefined> {
 
 async function bootId(): Promise<string> {
   return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
-}
-
-function pathSafe(path: string): string {
-  return path.replace(/[^A-Za-z0-9]/g, '_').slice(-100);
 }
 
 function inUse({ dir }: Claim, holder: Claim): AppError {

@@ -1,7 +1,7 @@
 // The part of auth's API by which people log in with a browser: at the proxy's page, or at an identity provider.
 // Every pending step is in auth's store, for minutes: any proxy and any auth server can take the next one.
 import { z } from 'zod';
-import { connectorKinds } from './connectors.ts';
+import { connectorKinds, githubDocument, oidcDocument } from './connectors.ts';
 import { logInProof, userCertificates } from './log-in-shapes.ts';
 import { resourceName } from './resource-parts.ts';
 import { route } from './route.ts';
@@ -59,6 +59,8 @@ export const signOnRoutes = {
       connector: z.string().optional(),
       /** Of the client that began it. */
       remote_addr: z.string(),
+      /** No log-in but a trial of a provider; the page calls it so. */
+      trial: z.string().optional(),
     }),
   }),
   completeBrowserLogIn: route({
@@ -123,6 +125,44 @@ export const signOnRoutes = {
       remote_addr: remoteAddr,
       user_agent: userAgent,
     }),
-    result: z.strictObject({ user: z.string(), connector: z.string() }),
+    /** `trial`: nobody was logged in. */
+    result: z.strictObject({ user: z.string(), connector: z.string(), trial: z.boolean().optional() }),
+  }),
+  beginSsoTrial: route({
+    method: 'POST',
+    path: '/v1/sso/trials',
+    summary: 'Try a connector that is not written yet: a log-in by it that ends with what it would give.',
+    access: { user: { resource: 'oidc', verb: 'create' } },
+    body: z.strictObject({
+      connector: z.discriminatedUnion('kind', [oidcDocument, githubDocument]),
+      secret_sha256: z.string().regex(/^[0-9a-f]{64}$/),
+    }),
+    result: z.strictObject({
+      id: browserLogInId,
+      /** For a browser. */
+      url: z.string(),
+      code: z.string(),
+      expires: z.iso.datetime(),
+    }),
+  }),
+  ssoTrialResult: route({
+    method: 'POST',
+    path: '/v1/sso/trials/:id/result',
+    summary: 'What came of the trial, once.',
+    access: { user: { resource: 'oidc', verb: 'create' } },
+    params: z.strictObject({ id: browserLogInId }),
+    body: z.strictObject({ secret: z.string().max(256) }),
+    result: z.discriminatedUnion('state', [
+      z.strictObject({ state: z.literal('waiting') }),
+      z.strictObject({ state: z.literal('refused'), message: z.string(), hint: z.string().optional() }),
+      z.strictObject({
+        state: z.literal('tried'),
+        user: z.string(),
+        roles: z.array(z.string()),
+        attributes: z.record(z.string(), z.array(z.string())),
+        /** Why a log-in would be refused all the same. */
+        problems: z.array(z.string()),
+      }),
+    ]),
   }),
 } as const;

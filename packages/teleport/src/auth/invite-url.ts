@@ -3,12 +3,12 @@ import type { InvitePurpose } from './credentials/invites.ts';
 import { listDocuments } from './documents.ts';
 import type { Parts } from './parts.ts';
 
-export async function inviteUrl(
-  { store, settings }: Parts,
-  purpose: InvitePurpose,
-  token: string,
-): Promise<string> {
+export async function inviteUrl(parts: Parts, purpose: InvitePurpose, token: string): Promise<string> {
+  return `https://${await webAddressOf(parts)}/web/${purpose}/${token}`;
+}
+
+/** `host[:port]` */
+export async function webAddressOf({ store, settings }: Pick<Parts, 'store' | 'settings'>): Promise<string> {
   const [proxy] = await listDocuments(store, 'proxy');
-  const address = proxy?.spec.web_addr ?? settings.webAddress ?? '<proxyhost>:3080';
-  return `https://${address}/web/${purpose}/${token}`;
+  return proxy?.spec.web_addr ?? settings.webAddress ?? '<proxyhost>:3080';
 }

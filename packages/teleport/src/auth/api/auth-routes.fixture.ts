@@ -170,6 +170,28 @@ export const samples: Samples = {
     },
     answer: { user: 'alice', connector: 'okta' },
   },
+  beginSsoTrial: {
+    request: {
+      body: {
+        connector: {
+          kind: 'github',
+          metadata: { name: 'github' },
+          spec: {
+            client_id: 'a',
+            client_secret: 'b',
+            redirect_url: 'https://proxy.example.com/v1/webapi/github/callback',
+            teams_to_roles: [{ organization: 'acme', team: 'ops', roles: ['ops'] }],
+          },
+        },
+        secret_sha256: '0'.repeat(64),
+      },
+    },
+    answer: { id: 'x', url: 'https://proxy.example.com/web/cli/x', code: 'ABCD-2345', expires: time },
+  },
+  ssoTrialResult: {
+    request: { params: { id: 'x' }, body: { secret: 'y' } },
+    answer: { state: 'tried', user: 'alice', roles: ['ops'], attributes: { groups: ['dev'] }, problems: [] },
+  },
   sessionCertificate: {
     request: { body: { node: 'web-1', login: 'root', ssh_public_key: blob, otp: '123456' } },
     answer: { state: 'issued', ssh_certificate: blob, valid_before: time },

@@ -16,9 +16,19 @@ import { network } from './attempts.ts';
 export type BrowserLogInOrder = z.output<typeof browserLogInOrder> & {
   /** Of the client that began it. */
   readonly remote_addr: string;
+  /** No log-in: a trial of a connector, which goes by this name. */
+  readonly trial?: string | undefined;
 };
 type Result = z.output<typeof browserLogInResult>;
-type Ended = Exclude<Result, { readonly state: 'waiting' }>;
+/** What a trial of a connector found. */
+export interface Tried {
+  readonly state: 'tried';
+  readonly user: string;
+  readonly roles: string[];
+  readonly attributes: Record<string, string[]>;
+  readonly problems: string[];
+}
+type Ended = Exclude<Result, { readonly state: 'waiting' }> | Tried;
 
 export interface BrowserLogIn {
   readonly order: BrowserLogInOrder;
@@ -60,12 +70,17 @@ export class BrowserLogIns {
     this.#limits = { ...defaults, ...limits };
   }
 
-  async begin(order: BrowserLogInOrder): Promise<{ id: string; code: string; expires: string }> {
+  /** `also`: what else belongs into the commit. */
+  async begin(
+    order: BrowserLogInOrder,
+    also: (id: string, expires: Date) => readonly Write[] = () => [],
+  ): Promise<{ id: string; code: string; expires: string }> {
     await this.#refuseTooMany(order.remote_addr);
     const id = randomBytes(16).toString('base64url');
     const expires = new Date(this.#now().getTime() + this.#limits.openMs);
     const stored: Stored = { order, code: newCode(), expires: expires.toISOString() };
-    await this.#store.commit([{ type: 'put', key: openPrefix + id, value: JSON.stringify(stored), expires }]);
+    const open: Write = { type: 'put', key: openPrefix + id, value: JSON.stringify(stored), expires };
+    await this.#store.commit([open, ...also(id, expires)]);
     return { id, code: stored.code, expires: stored.expires };
   }
 
@@ -86,6 +101,11 @@ export class BrowserLogIns {
     return [again, this.#end(id, { state: 'done', certificates })];
   }
 
+  /** A trial is over: nobody is logged in by it. */
+  async tried(id: string, found: Tried): Promise<void> {
+    await this.#store.commit([this.#end(id, found)]);
+  }
+
   /** The client hears why. For refusals that trying again in the same browser does not mend. */
   async refuse(id: string, { message, hint }: Pick<AppError, 'message' | 'hint'>): Promise<void> {
     const ended: Ended = { state: 'refused', message, ...(hint === undefined ? {} : { hint }) };
@@ -94,7 +114,7 @@ export class BrowserLogIns {
   }
 
   /** What came of it, once, to whoever knows the secret. Does not wait. */
-  async result(id: string, secret: string): Promise<Result> {
+  async result(id: string, secret: string): Promise<Result | Tried> {
     const item = await this.#store.get(openPrefix + id);
     if (item === undefined) throw gone();
     const { order } = JSON.parse(item.value) as Stored;

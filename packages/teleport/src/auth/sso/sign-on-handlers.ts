@@ -1,11 +1,15 @@
 // What stands behind the routes of log-ins by browser.
 import type { LogInProof } from '@sallyport/contracts/api/auth-routes.ts';
+import type { ConnectorDocument } from '@sallyport/contracts/api/connectors.ts';
 import type { signOnRoutes } from '@sallyport/contracts/api/sign-on-routes.ts';
 import type { CallContext, Handlers } from '../api/handler.ts';
-import type { BrowserLogIns } from '../credentials/browser-log-ins.ts';
+import { type BrowserLogIns, gone } from '../credentials/browser-log-ins.ts';
 import type { LogIn } from '../credentials/log-in.ts';
+import { readDocumentOf } from '../documents.ts';
+import { webAddressOf } from '../invite-url.ts';
 import type { Parts } from '../parts.ts';
-import { SignOn } from './sign-on.ts';
+import { checkConnector, withStoredSecret } from './connectors.ts';
+import { SignOn, trialPrefix } from './sign-on.ts';
 
 export interface SignOnParts {
   readonly parts: Parts;
@@ -30,17 +34,20 @@ export function signOnHandlers({
     async readBrowserLogIn({ params }, context) {
       await admitted(context);
       const { code, order } = await browserLogIns.read(params.id);
-      const { user, connector, remote_addr } = order;
+      const { user, connector, remote_addr, trial } = order;
       return {
         code,
         remote_addr,
         ...(user === undefined ? {} : { user }),
         ...(connector === undefined ? {} : { connector }),
+        ...(trial === undefined ? {} : { trial }),
       };
     },
     async completeBrowserLogIn({ params, body }, context) {
       await admitted(context);
       const completes = await browserLogIns.read(params.id);
+      // A trial has no keys: nobody logs in by it.
+      if (completes.order.trial !== undefined) throw gone();
       const { order } = completes;
       const { user } = await logIn.logIn({
         proof: body.proof as LogInProof,
@@ -55,7 +62,30 @@ export function signOnHandlers({
     },
     async browserLogInResult({ params, body }, context) {
       await admitted(context);
-      return browserLogIns.result(params.id, body.secret);
+      const result = await browserLogIns.result(params.id, body.secret);
+      if (result.state === 'tried') throw gone();
+      return result;
+    },
+    async beginSsoTrial({ body }, context) {
+      await admitted(context);
+      const { connector, secret_sha256 } = body;
+      checkConnector(connector);
+      const stored = await readDocumentOf(parts.store, connector.kind, connector.metadata.name);
+      const document = withStoredSecret<ConnectorDocument>(connector, stored);
+      const trial = connector.spec.display ?? connector.metadata.name;
+      const keys = { ssh_public_key: '', tls_public_key: '' };
+      const order = { ...keys, secret_sha256, trial, connector: connector.metadata.name };
+      const begun = await browserLogIns.begin(
+        { ...order, remote_addr: context.remoteAddress },
+        (id, expires) => [{ type: 'put', key: trialPrefix + id, value: JSON.stringify(document), expires }],
+      );
+      return { ...begun, url: `https://${await webAddressOf(parts)}/web/cli/${begun.id}` };
+    },
+    async ssoTrialResult({ params, body }, context) {
+      await admitted(context);
+      const result = await browserLogIns.result(params.id, body.secret);
+      if (result.state === 'done') throw gone();
+      return result;
     },
     async beginSso({ body }, context) {
       await admitted(context);

@@ -1,13 +1,13 @@
 // Log-in by an identity provider: a browser is sent there and comes back, once, the same browser, with the provider's
 // word about a person. The word becomes a user for as long as the certificates live. Every refusal is in the audit log.
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import type { ConnectorKind } from '@sallyport/contracts/api/connectors.ts';
+import type { ConnectorDocument, ConnectorKind } from '@sallyport/contracts/api/connectors.ts';
 import { lockOn, lockReason } from '@sallyport/contracts/api/lock.ts';
 import { resourceName } from '@sallyport/contracts/api/resource-parts.ts';
 import type { UserDocument } from '@sallyport/contracts/api/resources.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { EventDraft } from '@sallyport/contracts/events/event.ts';
-import type { BrowserLogIn, BrowserLogIns } from '../credentials/browser-log-ins.ts';
+import type { BrowserLogIn, BrowserLogIns, Tried } from '../credentials/browser-log-ins.ts';
 import { gone } from '../credentials/browser-log-ins.ts';
 import { credentialPrefix } from '../credentials/device.ts';
 import { putDocument, readDocumentOf } from '../documents.ts';
@@ -16,8 +16,8 @@ import { answerWillBe } from '../repeats.ts';
 import type { Item, Write } from '../store/store.ts';
 import { makeUserCertificates } from '../user-certificates.ts';
 import { toUser } from '../user-document.ts';
-import { type Attributes, bounded, toldBounds } from './attributes.ts';
-import { findConnector, Providers } from './connectors.ts';
+import { type Attributes, bounded, toldBounds, traitBounds } from './attributes.ts';
+import { findConnector, makeProvider, Providers } from './connectors.ts';
 import type { Errand, IdentityProvider, Vouched } from './identity-provider.ts';
 import { livingUntil, nameTaken, ownerOf, ssoUser, userCreated } from './sso-user.ts';
 
@@ -49,6 +49,8 @@ interface Pending extends Omit<Errand, 'state'> {
 /** The person may have to log in at the provider first. */
 const openMs = 5 * 60_000;
 const prefix = 'sso-request/';
+/** Connectors on trial, secrets and all. Below `secret/`: a sealed store seals them. */
+export const trialPrefix = 'secret/sso-trial/';
 /** The newest request of a log-in: one is open at a time. */
 const ofLogIn = 'sso-request-of/';
 
@@ -72,8 +74,8 @@ export class SignOn {
 
   async begin(request: BeginSso): Promise<{ url: string; flow: string; binding: string }> {
     const { store, now } = this.#parts;
-    const { id } = await this.#logIns.read(request.browser_log_in);
-    const provider = await this.#provider(request.connector);
+    const { id, order } = await this.#logIns.read(request.browser_log_in);
+    const provider = await this.#providerOf(id, order, request.connector);
     const state = randomBytes(24).toString('base64url');
     const binding = randomBytes(24).toString('base64url');
     const errand: Errand = {
@@ -102,7 +104,7 @@ export class SignOn {
     return { url: url.href, flow: flowOf(state), binding };
   }
 
-  async complete(request: CompleteSso): Promise<{ user: string; connector: string }> {
+  async complete(request: CompleteSso): Promise<{ user: string; connector: string; trial?: boolean }> {
     const known: Known = { method: request.kind };
     let pending: Pending | undefined;
     try {
@@ -110,11 +112,15 @@ export class SignOn {
       pending = JSON.parse(item.value) as Pending;
       known.connector = pending.connector;
       await this.#take(pending, item, state, request);
-      const provider = await this.#provider(pending.connector);
       const logIn = await this.#logIns.read(pending.logIn);
+      const provider = await this.#providerOf(logIn.id, logIn.order, pending.connector);
       const vouched = await provider.identify({ ...pending, state }, request.query);
       known.attributes = vouched.attributes;
       known.user = vouched.username;
+      if (logIn.order.trial !== undefined) {
+        await this.#logIns.tried(logIn.id, await this.#trialOf(vouched, provider));
+        return { user: printable(vouched.username), connector: provider.name, trial: true };
+      }
       const user = await this.#admit({ vouched, provider, logIn, request });
       return { user, connector: provider.name };
     } catch (error) {
@@ -236,6 +242,38 @@ export class SignOn {
     return owner === ownerOf(spec.created_by)
       ? []
       : [{ type: 'delete', key, expect: { revision: item.revision } }];
+  }
+
+  /** What a log-in would give, and what would stand in its way. */
+  async #trialOf(vouched: Vouched, provider: IdentityProvider): Promise<Tried> {
+    const { store, directory } = this.#parts;
+    const { username, roles, attributes, subject } = vouched;
+    const named = resourceName.safeParse(username).success;
+    const existing = named ? await readDocumentOf(store, 'user', username) : undefined;
+    const missing = await Promise.all(
+      roles.map((role) =>
+        directory.role(role).then(
+          () => [],
+          (error: unknown) => [AppError.from(error).message],
+        ),
+      ),
+    );
+    const problems = [
+      ...(named ? [] : [`"${printable(username)}" cannot be the name of a user here`]),
+      ...(roles.length === 0 ? ['nothing the provider says gives a role'] : []),
+      ...[nameTaken(existing, provider, subject) ?? []].flat(),
+      ...missing.flat(),
+    ];
+    const shown = bounded(attributes, traitBounds, ['email', 'groups']);
+    return { state: 'tried', user: printable(username), roles: [...roles], attributes: shown, problems };
+  }
+
+  /** Of a trial: the document that came with it, which is nowhere else. */
+  async #providerOf(id: string, order: BrowserLogIn['order'], name: string): Promise<IdentityProvider> {
+    if (order.trial === undefined) return this.#provider(name);
+    const item = await this.#parts.store.get(trialPrefix + id);
+    if (item === undefined) throw gone();
+    return makeProvider(JSON.parse(item.value) as ConnectorDocument);
   }
 
   async #provider(name: string): Promise<IdentityProvider> {

@@ -209,12 +209,70 @@ export function tctlProgram() {
     'tctl auth rotate --phase=rollback',
   );
 
+  const sso = tctl.command('sso').description('Log-in by identity providers: connectors.');
+  const configure = sso.command('configure').description('Print a connector, for `tctl create -f`.');
+  examples(
+    configure
+      .command('oidc')
+      .description('A provider that speaks OpenID Connect.')
+      .option('--name <name>', 'what `tsh login --auth` calls it (default: oidc)')
+      .requiredOption('--issuer-url <url>', 'where its discovery document is')
+      .requiredOption('--id <id>', 'client id, as registered there')
+      .requiredOption('--secret <secret>', 'client secret')
+      .requiredOption(
+        '-r, --claims-to-roles <claim,value,role…>',
+        'who gets which roles; may be given again',
+        collect,
+        [],
+      )
+      .option('--redirect-url <url>', "where it sends people back (default: this cluster's proxy)")
+      .option('--display <text>', 'what log-in pages call it')
+      .option('--scope <list>', 'what to ask for, beside openid (default: profile,email)', commaList)
+      .option('--username-claim <claim>', "the claim that is the user's name (default: email)")
+      .option('--allow-unverified-email', 'believe addresses the provider has not verified', false)
+      .action(async (flags) => (await import('./sso.ts')).configureOidcAction(config(), flags)),
+    'tctl sso configure oidc --name=okta --issuer-url=https://dev-1.okta.com --id=ID --secret=SECRET -r groups,admins,editor,access > okta.yaml',
+  );
+  examples(
+    configure
+      .command('github')
+      .description('GitHub, or GitHub Enterprise Server.')
+      .option('--name <name>', 'what `tsh login --auth` calls it (default: github)')
+      .requiredOption('--id <id>', 'client id of the OAuth app')
+      .requiredOption('--secret <secret>', 'client secret')
+      .requiredOption(
+        '-r, --teams-to-roles <org,team,role…>',
+        'who gets which roles; may be given again',
+        collect,
+        [],
+      )
+      .option('--redirect-url <url>', "where it sends people back (default: this cluster's proxy)")
+      .option('--display <text>', 'what log-in pages call it')
+      .option('--endpoint-url <url>', 'of GitHub Enterprise Server')
+      .option('--api-endpoint-url <url>', 'its API (default: /api/v3 there)')
+      .action(async (flags) => (await import('./sso.ts')).configureGithubAction(config(), flags)),
+    'tctl sso configure github --id=ID --secret=SECRET -r acme,ops,access > github.yaml',
+  );
+  examples(
+    sso
+      .command('test')
+      .description(
+        'Log in by a connector that is not written yet, and see what it would give. Nobody is logged in by it.',
+      )
+      .argument('<file>', 'the connector, as YAML')
+      .action(async (file) => (await import('./sso.ts')).testAction(config(), file)),
+    'tctl sso test okta.yaml && tctl create -f okta.yaml',
+  );
+
   examples(
     tctl
       .command('get')
       .description('Print resources as YAML: what `tctl create -f` takes back.')
-      .argument('<resource>', 'a kind (users, roles, tokens, locks, nodes, proxies, cas) or KIND/NAME')
-      .option('--with-secrets', 'show tokens themselves', false)
+      .argument(
+        '<resource>',
+        'a kind (users, roles, tokens, locks, nodes, proxies, cas, oidc, github) or KIND/NAME',
+      )
+      .option('--with-secrets', 'show tokens and client secrets themselves', false)
       .option('--format <format>', 'yaml or json', 'yaml')
       .action(async (resource, flags) =>
         (await import('./resources.ts')).getAction(config(), resource, flags),
@@ -273,6 +331,10 @@ export function tctlProgram() {
     'tctl completion bash > /etc/bash_completion.d/tctl',
   );
   return tctl;
+}
+
+function collect(value: string, previous: readonly string[]): string[] {
+  return [...previous, value];
 }
 
 function count(text: string): number {

@@ -20,8 +20,8 @@ export class Waiting {
   #stderr = '';
 
   /** `home`: whose folder of keys. */
-  constructor(cluster: TestCluster, home: string, args: readonly string[]) {
-    this.#child = spawn(tshProgram, args, { stdio: 'pipe', env: cluster.env(home) });
+  constructor(cluster: TestCluster, home: string, args: readonly string[], program = tshProgram) {
+    this.#child = spawn(program, args, { stdio: 'pipe', env: cluster.env(home) });
     this.#child.stdout?.on('data', (bytes: Buffer) => {
       this.#stdout += bytes;
     });

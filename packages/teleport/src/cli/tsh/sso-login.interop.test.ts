@@ -1,11 +1,13 @@
 // `tsh login --auth=NAME` whole: a real cluster, a real OpenID provider, tsh as a process, and Chromium between them.
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { Browser, Page } from 'playwright-core';
 import { client, type OpenidServer, startOpenid } from '../../auth/sso/openid.fixture.ts';
-import { Login, launchBrowser, leafOf, newPage, skip } from './browser.fixture.ts';
-import { TestCluster } from './cluster.fixture.ts';
+import { Login, launchBrowser, leafOf, newPage, skip, Waiting } from './browser.fixture.ts';
+import { TestCluster, tshProgram } from './cluster.fixture.ts';
 
 const people = {
   alice: { email: 'alice@example.com', email_verified: true, groups: ['dev'] },
@@ -151,5 +153,38 @@ describe('tsh login by an identity provider', { skip, timeout: 150_000 }, () => 
       .waitFor();
     await owner.page.getByRole('status').waitFor();
     assert.equal((await login.end()).status, 0);
+  });
+
+  test('tctl tries a connector before it is written, and never prints its secret unasked', async () => {
+    const redirect_url = `https://${cluster.proxy}/v1/webapi/oidc/callback`;
+    const yaml = await cluster.tctl(
+      ...['sso', 'configure', 'oidc', '--name=trial', `--issuer-url=${provider.origin}`, `--id=${client.id}`],
+      ...[`--secret=${client.secret}`, `--redirect-url=${redirect_url}`, '-r', 'groups,dev,dev,not-there'],
+    );
+    const file = join(cluster.folder, 'trial.yaml');
+    await writeFile(file, `${yaml}  issuer_ca: ${JSON.stringify(provider.ca)}\n`);
+    const args = ['-c', join(cluster.folder, 'teleport.yaml'), 'sso', 'test', file];
+    const { page } = await newPage(browser);
+    const trial = new Waiting(cluster, 'nobody', args, tshProgram.replace(/tsh$/, 'tctl'));
+    await page.goto((await trial.said()).url);
+    await page.getByRole('button', { name: 'Continue with trial, on trial' }).click();
+    await signIn(page, 'alice');
+    await page
+      .getByRole('status')
+      .and(page.getByText(/Nobody was logged in/))
+      .waitFor();
+    const { status, stdout, stderr } = await trial.end();
+    assert.match(stdout, /user: alice@example\.com[\s\S]+roles:[\s\S]+- dev[\s\S]+groups:/);
+    assert.equal(status, 3);
+    assert.match(stderr, /would be refused: There is no role "not-there"/);
+    assert.match(await cluster.tctl('get', 'oidc/corp'), /client_secret: ["']?\*{8}/);
+    assert.doesNotMatch(await cluster.tctl('get', 'oidc'), new RegExp(client.secret));
+    assert.match(await cluster.tctl('get', 'oidc/corp', '--with-secrets'), new RegExp(client.secret));
+    const again = join(cluster.folder, 'corp.yaml');
+    await writeFile(again, await cluster.tctl('get', 'oidc/corp'));
+    await cluster.tctl('create', '-f', again);
+    assert.match(await cluster.tctl('get', 'oidc/corp', '--with-secrets'), new RegExp(client.secret));
+    await cluster.tctl('rm', 'oidc/corp');
+    assert.equal((await cluster.events('oidc.deleted')).length, 1);
   });
 });

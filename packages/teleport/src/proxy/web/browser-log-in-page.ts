@@ -15,6 +15,8 @@ export interface LogInPage {
     readonly connector?: string | undefined;
     /** Of the terminal. */
     readonly remote_addr: string;
+    /** No log-in: a trial of the provider of this name. */
+    readonly trial?: string | undefined;
   };
   readonly ping: Pick<Ping, 'cluster_name' | 'auth'>;
   /** Of the browser. */
@@ -26,9 +28,12 @@ export interface LogInPage {
 
 export function logInPage(shown: LogInPage): Html {
   const { id, logIn, ping, remoteAddr, problem } = shown;
-  const { code, connector, remote_addr: terminal } = logIn;
+  const { code, connector, trial, remote_addr: terminal } = logIn;
   const { connectors = [], local } = ping.auth;
-  const chosen = connectors.filter(({ name }) => name === connector);
+  const chosen =
+    trial === undefined
+      ? connectors.filter(({ name }) => name === connector)
+      : [{ name: connector ?? '', display: `${trial}, on trial` }];
   const offered = chosen.length > 0 ? chosen : connectors;
   const password = local !== undefined && chosen.length === 0;
   return page(
@@ -36,7 +41,7 @@ export function logInPage(shown: LogInPage): Html {
     html`<p>Your terminal asks for this log-in and shows this code:</p>
     <p class="code"><strong id="code">${code}</strong></p>
     <p>If no terminal of yours shows it, close this page: whoever sent you here would be logged in as you.</p>
-    ${terminal === remoteAddr ? undefined : elsewhere(terminal, remoteAddr)}
+    ${terminal === remoteAddr || terminal === '' ? undefined : elsewhere(terminal, remoteAddr)}
     ${problem === undefined ? undefined : html`<p class="problem" role="alert">${problem}</p>`}
     ${offered.map((each) => providerForm(id, each))}
     ${password && ping.auth.passwordless === true && takesKeys(ping.auth) ? passkeyForm() : undefined}
@@ -91,6 +96,14 @@ export function onTheWayPage(display: string, url: string): Html {
     <p><a id="provider" href="${url}" rel="noreferrer">Go on</a></p>`,
     script,
     html`<meta http-equiv="refresh" content="0;url=${url}">`,
+  );
+}
+
+export function triedPage(connector: string): Html {
+  return page(
+    'The trial is over',
+    html`<p role="status">Your terminal shows what ${connector} says. Nobody was logged in. You can close this page.</p>`,
+    script,
   );
 }
 

@@ -7,7 +7,7 @@ import { asAppError } from '@sallyport/contracts/api/error-answer.ts';
 import { AppError, httpStatuses } from '@sallyport/contracts/errors.ts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { loggedInPage, logInProblemPage, onTheWayPage } from './browser-log-in-page.ts';
+import { loggedInPage, logInProblemPage, onTheWayPage, triedPage } from './browser-log-in-page.ts';
 import { personOf } from './browser-log-in-routes.ts';
 import type { ClusterSettings } from './cluster-settings.ts';
 import { sendPage, takeForms } from './page.ts';
@@ -88,7 +88,9 @@ async function complete(
   if (!request.url.includes('?') || query.length > maxQuery)
     throw new AppError('bad_input', 'proxy.bad_callback', 'This is no return from an identity provider.');
   const bindings = bindingsOf(request.headers.cookie ?? '');
-  const { user } = await api.completeSso({ body: { kind, query, bindings, ...personOf(request) } });
+  const done = await api.completeSso({ body: { kind, query, bindings, ...personOf(request) } });
+  if (done.trial === true) return sendPage(reply, 200, triedPage(done.connector));
+  const { user } = done;
   return sendPage(reply, 200, loggedInPage(user, await settings.clusterName()));
 }
 

@@ -115,6 +115,23 @@ export function tshProgram() {
   );
   examples(
     tsh
+      .command('scp')
+      .description('Copy files to nodes and from nodes.')
+      .argument('<place...>', 'sources, then the target; on a node: [login@]node:path, wildcards included')
+      .option(...proxyFlag)
+      .option('-r, --recursive', 'folders with all that is in them', false)
+      .option('-p, --preserve', 'keep times and permissions', false)
+      .option('-P, --port <number>', 'SSH port of the node', portNumber)
+      .option('-q, --quiet', 'no progress, also on a terminal', false)
+      .option('--resume', 'go on where an earlier copy broke off', false)
+      .action(async (places, flags) => (await import('./scp-command.ts')).scpAction(places, flags)),
+    'tsh scp report.csv ubuntu@web-1:/srv/data/',
+    "tsh scp 'web-1:/var/log/*.log' logs/",
+    'tsh scp -r -p site/ web-1:/var/www',
+    'tsh scp --resume web-1:backup.tar .',
+  );
+  examples(
+    tsh
       .command('join')
       .description('Join a live session: see it, type into it, or moderate it, as your roles allow.')
       .argument('<sid>', 'id of the session, or the beginning of it')

@@ -53,7 +53,7 @@ export async function sshAction(target: string, words: readonly string[], flags:
   }
 }
 
-function defaultLogin({ logins }: Profile): string {
+export function defaultLogin({ logins }: Profile): string {
   const [first] = logins;
   if (first !== undefined) return first;
   throw new AppError('denied', 'tsh.no_login', 'Your roles grant no login on any host.', {
@@ -62,7 +62,7 @@ function defaultLogin({ logins }: Profile): string {
 }
 
 /** The transport knows only that the server said no; here it is known to whom and as whom. */
-function explain(error: AppError, login: string, host: string): AppError {
+export function explain(error: AppError, login: string, host: string): AppError {
   if (error.code !== 'ssh.login_refused') return error;
   return new AppError('denied', error.code, `${host} refused the login "${login}".`, {
     cause: error,

@@ -35,6 +35,7 @@ matrix: build ## the kernel matrix in QEMU
 bench: build ## measure, and write docs/reference/benchmarks.md
 	@node bench/run.ts
 	@node bench/cluster.ts
+	@node bench/transfer.ts
 
 package: build ## signed packages for both architectures, in dist/<version>/: .deb, tar.gz, npm
 	@bash tools/setup.sh package

@@ -109,6 +109,7 @@ HostCertificate ${certificate}
 TrustedUserCAKeys ${userCa}
 AuthorizedKeysFile none
 PidFile none
+Subsystem sftp /usr/lib/openssh/sftp-server
 StrictModes no
 PermitRootLogin yes
 PasswordAuthentication no

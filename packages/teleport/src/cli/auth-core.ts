@@ -1,5 +1,6 @@
 // The auth service opened from a configuration: store, authorities, service. The daemon puts listeners before it;
 // tctl, beside a daemon that is not running, calls it in its own process.
+import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
@@ -21,7 +22,7 @@ import type { Store } from '../auth/store/store.ts';
 import { StoredAuthorities } from '../auth/stored-authorities.ts';
 import { Authorities } from '../ca/authorities.ts';
 import { AuthorityFiles } from '../ca/authority-files.ts';
-import { readPrivateFile } from '../ca/private-file.ts';
+import { readPrivateFile, replacePrivateFile } from '../ca/private-file.ts';
 import { formatAddress } from '../config/address.ts';
 import type { Config } from '../config/config.ts';
 
@@ -98,8 +99,11 @@ async function openSealed(
   options: OpenStoreOptions,
 ): Promise<OpenedStore> {
   const { type, encryptionKeyFile } = config.storage;
-  const key = encryptionKeyFile === undefined ? undefined : await sealingKey(encryptionKeyFile);
   if (create) await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+  const key =
+    encryptionKeyFile !== undefined
+      ? await sealingKey(encryptionKeyFile)
+      : await ownSealingKey(config.dataDir, create && type !== 'postgresql');
   const { store: plain, ...about } = await openStore(config, options);
   const store = new SealedStore(plain, key);
   try {
@@ -117,6 +121,20 @@ async function openSealed(
     await store.close();
     throw error;
   }
+}
+
+/**
+ * Beside a database that is a file: so that a copy of the file alone, as backups are, holds no secret of anybody's
+ * authenticator app that could be read. A cluster that moved from there to PostgreSQL goes on with it.
+ */
+async function ownSealingKey(dataDir: string, create: boolean): Promise<SealingKey | undefined> {
+  const path = join(dataDir, 'store.key');
+  const text = await readPrivateFile(path);
+  if (text !== undefined) return new SealingKey(text);
+  if (!create) return undefined;
+  const made = randomBytes(32).toString('hex');
+  await replacePrivateFile(path, `${made}\n`);
+  return new SealingKey(made);
 }
 
 async function sealingKey(path: string): Promise<SealingKey> {

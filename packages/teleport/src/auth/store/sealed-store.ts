@@ -18,6 +18,7 @@ export const secretPrefixes: readonly string[] = [
   'invite/',
   'oidc/',
   'github/',
+  'sso-request/',
   'repeat/',
 ];
 

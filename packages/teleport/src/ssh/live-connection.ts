@@ -29,6 +29,7 @@ import type { SessionHost } from './session-host.ts';
 import type { Admission, SessionRegistry } from './session-registry.ts';
 import type { JoinWish } from './sharing/join-wish.ts';
 import { type Joiner, Joining } from './sharing/joining.ts';
+import { HandingOn, type Neighbours } from './sharing/next-door.ts';
 import { noSharing, type SessionSharing } from './sharing/sharing.ts';
 
 export interface ConnectionHost {
@@ -42,6 +43,8 @@ export interface ConnectionHost {
   readonly policy: () => NodePolicy;
   /** Absent: nobody joins anybody's session. */
   readonly sharing?: SessionSharing | undefined;
+  /** The other daemons of this host, whose sessions can be joined, too. Absent: there are none. */
+  readonly neighbours?: Neighbours | undefined;
 }
 
 /** Whoever is connected, as a lock looks at them. */
@@ -215,14 +218,19 @@ export class LiveConnection {
   #join(wish: JoinWish, channel: SessionChannel): Joiner {
     const { identity, local, remote } = this.#connection;
     const { user, roles, traits } = identity.identity;
-    const joining = new Joining({
+    const party = this.#ended ? undefined : this.#host.registry.partyOf(wish.sid);
+    const { neighbours } = this.#host;
+    const order = {
       who: { user, roles, traits, localAddr: addressText(local), remoteAddr: addressText(remote) },
       wish,
       channel,
       ping: () => this.#connection.ping(),
-      party: this.#ended ? undefined : this.#host.registry.partyOf(wish.sid),
-      refused: (reason) => this.#notJoined(wish, reason),
-    });
+      refused: (reason: string) => this.#notJoined(wish, reason),
+    };
+    const joining: Joiner =
+      party === undefined && neighbours !== undefined && !this.#ended
+        ? new HandingOn({ ...order, neighbours })
+        : new Joining({ ...order, party });
     this.#joined.add(joining);
     return {
       get activity() {

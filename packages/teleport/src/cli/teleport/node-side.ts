@@ -26,6 +26,7 @@ import { Admission } from './admission.ts';
 import type { ClusterSide } from './cluster-side.ts';
 import type { Diagnostics } from './diagnostics.ts';
 import type { Generations } from './generation/generations.ts';
+import { openNextDoor } from './generation/next-door.ts';
 import type { Sockets } from './generation/sockets.ts';
 import { type KernelOptions, openKernel } from './kernel-side.ts';
 import type { ServiceMetrics } from './metrics.ts';
@@ -116,6 +117,8 @@ export async function openNodeSide(given: NodeSideOptions): Promise<NodeSide> {
     });
     const relays = new RelayJudge({ cluster: known, hostUuid: member.hostUuid, now: () => new Date() });
     await Promise.all([hearOfCluster(options), measured.first()]);
+    const nextDoor = await openNextDoor({ ...options, dataDir: config.dataDir });
+    closers.push(() => nextDoor.close());
     const ssh = await startSshNode({
       ...(tunnelled(options) ? {} : { listen: config.ssh.listenAddr, bind: options.sockets.bind('ssh') }),
       hostKeys: member.hostKeys,
@@ -128,6 +131,7 @@ export async function openNodeSide(given: NodeSideOptions): Promise<NodeSide> {
       relayed: async (line) => relays.judge(line),
       policy: () => nodePolicy(config, known.settings),
       sharing: { refusesJoin: admission.refusesJoin, holdMs: defaultHoldMs },
+      neighbours: nextDoor.neighbours,
     });
     closers.push(registry.onOver(() => void hostUsers.tidy()));
     void hostUsers.tidy();

@@ -187,7 +187,10 @@ describe('a node', { skip }, () => {
       const found = only(await node.events(), 'subsystem');
       return found.length > 0 && found;
     });
-    assert.deepEqual([refused?.['code'], refused?.['name'], refused?.['user']], ['T3001E', 'netconf', 'alice']);
+    assert.deepEqual(
+      [refused?.['code'], refused?.['name'], refused?.['user']],
+      ['T3001E', 'netconf', 'alice'],
+    );
   });
 
   test('keeps ten sessions at once apart', async () => {

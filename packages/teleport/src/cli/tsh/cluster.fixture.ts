@@ -2,7 +2,7 @@
 // runs them, people who signed up, and `tsh` with a home of each person's own.
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -12,6 +12,7 @@ import type { ResourceDocument } from '@sallyport/contracts/api/resources.ts';
 import { generateSync } from 'otplib';
 import { socketTransport } from '../../membership/transport.ts';
 import { removeCgroups, removeRecorders } from '../teleport/host-remains.fixture.ts';
+import { isAlive } from '../teleport/until.fixture.ts';
 
 const bin = (name: string) => resolve(import.meta.dirname, '../../../bin', name);
 export const tshProgram = bin('tsh');
@@ -157,6 +158,14 @@ class Daemon {
     );
   }
 
+  /** SIGHUP; resolves when the next daemon serves in this one's place. */
+  async reload(): Promise<void> {
+    const served = () => this.log.split('the ssh service listens').length;
+    const before = served();
+    this.#child.kill('SIGHUP');
+    await until('the next daemon serves', () => served() > before, 60_000);
+  }
+
   async stop(): Promise<void> {
     const child = this.#child;
     if (child.exitCode !== null || child.signalCode !== null) return;
@@ -226,6 +235,23 @@ ssh_service:
   async #ready(): Promise<void> {
     await this.#daemon.ready();
     this.pin = JSON.parse(await this.tctl('status', '--format=json')).ca_pin;
+  }
+
+  /** A daemon takes the place of the one that runs; sessions stay where they are. */
+  reload(): Promise<void> {
+    return this.#daemon.reload();
+  }
+
+  /** Daemons that took another's place: started by it, not by us. */
+  async #stopSuccessors(): Promise<void> {
+    const folder = join(this.folder, 'data/generations');
+    const names = (await readdir(folder).catch(() => [])).filter((name) => name.endsWith('.json'));
+    for (const name of names) {
+      const { pid } = JSON.parse(await readFile(join(folder, name), 'utf8')) as { pid: number };
+      if (!isAlive(pid)) continue;
+      process.kill(pid, 'SIGTERM');
+      await until('a daemon has ended', () => !isAlive(pid)).catch(() => process.kill(pid, 'SIGKILL'));
+    }
   }
 
   /** Another node at this address. */
@@ -358,6 +384,7 @@ ssh_service: {enabled: true, listen_addr: "127.0.0.1:${await freePort()}", enhan
 
   async remove(): Promise<void> {
     await Promise.all([this.#daemon, ...this.#nodes].map((daemon) => daemon.stop()));
+    await this.#stopSuccessors();
     await removeCgroups(rootPath);
     await removeRecorders(join(this.folder, 'data'));
     await rm(this.folder, { recursive: true, force: true });

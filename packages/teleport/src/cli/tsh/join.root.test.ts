@@ -55,12 +55,13 @@ describe('tsh join', { skip, timeout: 240_000 }, () => {
     await cluster.put(joining('moderating', ['moderator'], 'watched'));
     await cluster.put(watched('pause'));
     const people = { alice: 'access', bob: 'watched', pete: 'helper', olga: 'watcher', max: 'moderating' };
-    for (const [name, roles] of Object.entries({ ...people, mallory: 'access' })) {
+    const comes = async ([name, roles]: [string, string]) => {
       await cluster.person(name, { logins: account.name, roles });
       await cluster.makeHome(name);
       const { status, stderr } = await cluster.logIn(name);
       assert.equal(status, 0, stderr);
-    }
+    };
+    await Promise.all(Object.entries({ ...people, mallory: 'access' }).map(comes));
   });
   after(async () => {
     Terminal.killAll();
@@ -307,6 +308,26 @@ describe('tsh join', { skip, timeout: 240_000 }, () => {
     assert.ok(shared < 3 * alone + 1_000, `${shared} ms`);
     owner.type('exit\r');
     await owner.ended();
+  });
+
+  test('a session goes on being shared after a reload, though another daemon serves by then', async () => {
+    const { owner, sid } = await begin('alice');
+    await owner.shows(/\$ /);
+    const before = terminal('pete', `join --mode=peer ${sid}`);
+    await owner.shows(/pete joined/);
+    await cluster.reload();
+    const observer = terminal('olga', `join ${sid}`);
+    await owner.shows(/olga joined the session as observer/);
+    before.type('echo still-$((1+1))\r');
+    for (const each of [owner, before, observer]) await each.shows(/still-2/);
+    const raw = await enterRaw('mallory', sid, 'observer');
+    assert.deepEqual(await raw.exited, { code: 254 });
+    observer.type('\x03');
+    await owner.shows(/olga left the session/);
+    assert.equal(await observer.ended(), 0, observer.shown);
+    owner.type('exit\r');
+    assert.equal(await owner.ended(), 0);
+    assert.deepEqual((await ended(sid))['participants'], ['alice', 'pete', 'olga']);
   });
 
   test('a lock ends a participation within a second, and leaves the session alone', async (t: TestContext) => {

@@ -39,7 +39,7 @@ bench: build ## measure, and write docs/reference/benchmarks.md
 
 package: build ## signed packages for both architectures, in dist/<version>/: .deb, tar.gz, npm
 	@bash tools/setup.sh package
-	@node tools/package/main.ts $(if $(VERSION),--version=$(VERSION)) $(if $(ARCH),--arch=$(ARCH))
+	@flock .build/package.lock node tools/package/main.ts $(if $(VERSION),--version=$(VERSION)) $(if $(ARCH),--arch=$(ARCH))
 
 docs: build ## write the generated reference pages anew
 	@node tools/gen-pages.ts

@@ -6,7 +6,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readlink, rename, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readlink, rename, rm, writeFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import { removeCgroup } from './host-remains.ts';
 import type { Host } from './network.ts';
@@ -20,7 +20,7 @@ const packages = ['ca-certificates', 'curl', 'jq', 'openssh-client', 'openssl', 
 /** The unpacked root, for reading only: layers go on top of it. */
 async function debianRoot(): Promise<string> {
   const asked = createHash('sha256')
-    .update([suite, ...packages].join())
+    .update([suite, ...packages, 'unsafe-io'].join())
     .digest('hex')
     .slice(0, 12);
   const folder = join(cacheFolder, `${suite}-${asked}`);
@@ -31,6 +31,8 @@ async function debianRoot(): Promise<string> {
     const args = ['--variant=minbase', `--include=${packages.join()}`, suite, work];
     const made = await run('debootstrap', [...args, 'http://deb.debian.org/debian'], { timeoutMs: 400_000 });
     if (made.status !== 0) throw new Error(`debootstrap failed: ${made.stdout.slice(-1000)}${made.stderr}`);
+    // A machine that is thrown away needs no fsync a file: most of the time dpkg takes.
+    await writeFile(join(work, 'etc/dpkg/dpkg.cfg.d/thrown-away'), 'force-unsafe-io\n');
     // 100 MB of downloads that are unpacked by now.
     await rm(join(work, 'var/cache/apt'), { recursive: true, force: true });
     await rm(join(work, 'var/lib/apt/lists'), { recursive: true, force: true });

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
-import { appendFileSync, cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -40,20 +40,18 @@ async function build(...flags: string[]): Promise<void> {
   await promisify(execFile)('flock', [lock, ...program], { cwd: repository, env, timeout: 300_000 });
 }
 
-/** A release that pretends to be another version, changed by `change`, signed anew or not. */
+/** A release of another version, changed by `change`, signed anew or not. Nobody gets as far as to install it. */
 function forged(name: string, change: (folder: string) => void, signed: boolean): void {
   const release = join(packages, name);
   mkdirSync(release);
-  cpSync(
-    join(packages, version, `sallyport_${version}_${own}.deb`),
-    join(release, `sallyport_${name}_${own}.deb`),
-  );
+  writeFileSync(join(release, deb(name)), 'not looked into');
   const sign = () => signFolder(release, { key: createPrivateKey(readFileSync(keyFile)), publicKey: '' });
   sign();
   change(release);
   if (signed) sign();
 }
 
+const deb = (name: string) => `sallyport_${name}_${own}.deb`;
 const install = (...args: string[]) =>
   `curl -fsSk "https://${proxy}/scripts/install.sh" | bash -s -- ${args.join(' ')}`;
 
@@ -151,7 +149,6 @@ proxy_service:
   });
 
   test('what is wrong is refused with its reason, and the host stays as it was', async () => {
-    const deb = (name: string) => `sallyport_${name}_${own}.deb`;
     forged('9.9.1', (release) => appendFileSync(join(release, deb('9.9.1')), 'x'), false);
     forged(
       '9.9.2',
@@ -240,14 +237,33 @@ proxy_service:
       `${oldVersion}\n${version}`,
       'the version in use stays',
     );
-    live.stdin.write('after\n');
-    await until('the session lives on', () => shown.includes('after'));
-    const again = await cluster.at(cluster.desk, ssh('/bin/echo', 'anew'));
-    assert.equal(again.stdout, 'anew\n', again.stderr);
+    live.stdin.write('under the old daemon\n');
+    await until('the session lives on', () => shown.includes('under the old daemon'));
+    await host.ok('teleport reload');
+    const heir = await host.ok('cat /run/teleport.pid');
+    assert.notEqual(heir, daemon);
+    assert.match(await host.ok(`readlink /proc/${heir.trim()}/exe`), new RegExp(`/${version}/`));
+    await host.ok(`kill -0 ${daemon}`);
+    live.stdin.write('beside the new one\n');
+    await until('the session lives on', () => shown.includes('beside the new one'));
+    const anew = await until('a session of the new daemon', async () => {
+      const ran = await cluster.at(cluster.desk, ssh('/bin/echo', 'anew'));
+      return ran.stdout === 'anew\n' && ran;
+    });
+    assert.equal(anew.status, 0);
     live.stdin.end();
     await until('it ends as it should', () => live.exitCode === 0);
-    const again2 = await host.ok(install());
-    assert.match(again2, /installed is/, 'the same version once more does no harm');
+    await until(
+      'the old daemon leaves',
+      async () => (await host.sh(`kill -0 ${daemon}`)).status !== 0,
+      30_000,
+    );
+    const ends = await until('the session.end of each', async () => {
+      const found = (await cluster.events()).filter(({ event }) => event === 'session.end');
+      return found.length >= 3 && found;
+    });
+    for (const end of ends) assert.equal(end['enhanced_recording'], true, JSON.stringify(end));
+    assert.match(await host.ok(install()), /is installed already/);
   });
 
   test('removal stops the daemon and leaves configuration and evidence; a new installation goes on from there', async () => {

@@ -1,7 +1,7 @@
 // Archives that are no Debian package: the tar.gz with ./install, and the tarball for npm.
 import { chmodSync, copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { copyTree, type PackageOptions } from './deb.ts';
+import { linkTree, type PackageOptions } from './deb.ts';
 import { writeHostFiles } from './host-files.ts';
 import type { Modules } from './modules.ts';
 import { run, settle } from './places.ts';
@@ -13,7 +13,7 @@ import { run, settle } from './places.ts';
 export function layOutTar(stage: string, { tree, version, epoch }: PackageOptions): void {
   const folder = join(stage, 'teleport');
   mkdirSync(folder, { recursive: true });
-  copyTree(tree, join(folder, 'lib'));
+  linkTree(tree, join(folder, 'lib'));
   writeHostFiles(folder, {
     tree,
     root: `/usr/local/lib/sallyport/${version}`,
@@ -39,7 +39,7 @@ export function layOutNpm(
 ): void {
   const folder = join(stage, 'package');
   mkdirSync(stage, { recursive: true });
-  copyTree(tree, folder);
+  linkTree(tree, folder);
   const ours = ['contracts', 'kernel', 'teleport'].map((name) => [`@sallyport/${name}`, version] as const);
   const dependencies = Object.fromEntries([...modules, ...ours].sort(([a], [b]) => (a < b ? -1 : 1)));
   const manifest = {
@@ -72,7 +72,7 @@ export function buildTar(stage: string, entry: string, file: string, quick: bool
     '-cf',
     '-',
   ];
-  const level = quick ? '-1' : '-9';
+  const level = quick ? '-1' : '-6';
   run(
     'bash',
     [

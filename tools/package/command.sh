@@ -3,6 +3,8 @@
 set -eu
 #FIND-ROOT
 name=${0##*/}
+# As this was called: a daemon that makes way for a new one starts it by this name.
+[ "$name" != teleport ] || export SALLYPORT_PROGRAM="$0"
 # Compiled code is kept, which halves the start of every command: root's where only root may write, a person's in
 # their own home. Never in /tmp, and never in a home that is somebody else's: whoever can write there decides what
 # runs here. Where there is neither Node does without.

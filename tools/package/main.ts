@@ -127,13 +127,12 @@ function make(
   process.stdout.write(`${(statSync(file).size / 2 ** 20).toFixed(1).padStart(7)} MiB  ${file}\n`);
 }
 
-/** Names, modes and content. */
+/** Names, modes and content, and the one time all of it bears. */
 function digestOf(folder: string): string {
-  const hash = createHash('sha256');
+  const hash = createHash('sha256').update(String(epoch));
   const entries = readdirSync(folder, { withFileTypes: true, recursive: true });
   for (const path of entries.map((entry) => join(entry.parentPath, entry.name)).sort()) {
-    const { mode, mtimeMs } = lstatSync(path);
-    hash.update(`${path.slice(folder.length)} ${mode} ${mtimeMs}\0`);
+    hash.update(`${path.slice(folder.length)} ${lstatSync(path).mode}\0`);
     if (lstatSync(path).isSymbolicLink()) hash.update(readlinkSync(path));
     else if (lstatSync(path).isFile()) hash.update(readFileSync(path));
   }

@@ -1,5 +1,6 @@
 // The npm packages our code runs on, as the lock says and as patches/ changed them, without what nobody runs there:
 // sources, type declarations, documentation, tests, build scripts. Licences stay.
+import { createHash } from 'node:crypto';
 import {
   copyFileSync,
   existsSync,
@@ -50,36 +51,58 @@ const manifestKeys = [
 /** Names and versions at the top of node_modules. */
 export type Modules = ReadonlyMap<string, string>;
 
+/**
+ * Links them below `into` from a copy that is made once for a lock. `wanted`: what our code imports; each must be
+ * among them.
+ */
 export function copyModules(
   into: string,
   wanted: ReadonlySet<string>,
   machines: readonly Architecture[],
 ): Modules {
-  const lock = JSON.parse(readFileSync(join(repository, 'package-lock.json'), 'utf8')) as {
+  const { packages } = JSON.parse(readFileSync(join(repository, 'package-lock.json'), 'utf8')) as {
     packages: Record<string, Locked>;
   };
   // Optional ones are other platforms' binaries and accelerators that want a compiler; see nativeParts().
-  const paths = Object.entries(lock.packages)
+  const paths = Object.entries(packages)
     .filter(([path, { dev, optional, link }]) => path.includes('node_modules/') && !dev && !optional && !link)
     .map(([path]) => path);
-  const names = new Map<string, string>();
-  const copied = new Set<string>();
-  for (const path of paths) {
-    const name = nameOf(path);
-    // A workspace's own, where the top has another version for the tools.
-    const target = path.replace(/^packages\//, 'node_modules/@sallyport/');
-    copyModule(join(repository, path), join(into, target), name);
-    copied.add(name);
-    if (path === `node_modules/${name}`) names.set(name, lock.packages[path]?.version ?? '');
-  }
   // What no lock names is no package, but a word of some text.
-  const locked = new Set(Object.keys(lock.packages).map(nameOf));
+  const locked = new Set(Object.keys(packages).map(nameOf));
+  const copied = new Set(paths.map(nameOf));
   const missing = [...wanted].filter(
     (name) => locked.has(name) && !copied.has(name) && !name.startsWith('@sallyport'),
   );
   if (missing.length > 0) throw new Error(`imported, but no production dependency: ${missing.join(', ')}`);
-  for (const machine of machines) nativeParts(into, machine, lock.packages);
-  return names;
+  run('cp', ['-al', `${preparedModules(packages, paths, machines)}/.`, into]);
+  const top = paths.filter((path) => path === `node_modules/${nameOf(path)}`);
+  return new Map(top.map((path) => [nameOf(path), packages[path]?.version ?? '']));
+}
+
+function preparedModules(
+  packages: Readonly<Record<string, Locked>>,
+  paths: readonly string[],
+  machines: readonly Architecture[],
+): string {
+  const inputs = [
+    'package-lock.json',
+    ...globSync('patches/*', { cwd: repository }),
+    'tools/package/modules.ts',
+  ];
+  const hash = createHash('sha256').update(machines.join());
+  for (const file of inputs.sort()) hash.update(readFileSync(join(repository, file)));
+  const folder = join(workFolder, `modules-${hash.digest('hex').slice(0, 12)}`);
+  if (existsSync(folder)) return folder;
+  const work = `${folder}.making`;
+  run('rm', ['-rf', work]);
+  for (const path of paths) {
+    // A workspace's own, where the top has another version for the tools.
+    const target = path.replace(/^packages\//, 'node_modules/@sallyport/');
+    copyModule(join(repository, path), join(work, target), nameOf(path));
+  }
+  for (const machine of machines) nativeParts(work, machine, packages);
+  run('mv', [work, folder]);
+  return folder;
 }
 
 function nameOf(path: string): string {

@@ -2,6 +2,7 @@
 import {
   copyFileSync,
   existsSync,
+  linkSync,
   lstatSync,
   mkdirSync,
   readdirSync,
@@ -23,6 +24,9 @@ const nodePackages: Readonly<Record<Architecture, string>> = {
 
 /** Headers and libraries of the other machine, unpacked and not installed: this machine stays as it is. */
 const sysrootPackages = [
+  // To try programs by emulation: what Node asks for.
+  'libgcc-s1',
+  'libstdc++6',
   'libaudit1',
   'libbpf-dev',
   'libc6',
@@ -70,7 +74,7 @@ function isProgram(path: string): boolean {
   return lstatSync(path).isFile() && (mode & 0o111) !== 0 && !path.endsWith('.tmp');
 }
 
-async function sysrootOf(machine: Architecture): Promise<string> {
+export async function sysrootOf(machine: Architecture): Promise<string> {
   const root = await unpackedPackages({
     name: 'sysroot',
     architecture: machine,
@@ -103,7 +107,7 @@ export function copyNode(machine: Architecture, target: string): void {
     run('mv', [`${stripped}.tmp`, stripped]);
   }
   mkdirSync(dirname(target), { recursive: true });
-  copyFileSync(stripped, target);
+  linkSync(stripped, target);
   copyFileSync(join(folder, 'LICENSE'), join(dirname(target), 'LICENSE'));
 }
 

@@ -154,7 +154,7 @@ install_deb() {
   has_room /usr/lib/sallyport $((size + size / 20))
   export DEBIAN_FRONTEND=noninteractive
   if have apt-get; then
-    set -- -y -qq --no-install-recommends --allow-downgrades --reinstall -o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0 install "$work/$package"
+    set -- -y -qq --no-install-recommends --allow-downgrades -o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0 install "$work/$package"
     # Which other packages it takes is asked before anything is changed.
     if ! apt-get -s "$@" >"$work/log" 2>&1; then
       apt-get -qq update >>"$work/log" 2>&1
@@ -201,6 +201,10 @@ main() {
   chmod 0755 "$work"
   [ -z "$CA_CERTIFICATES" ] || printf '%s\n' "$CA_CERTIFICATES" >"$work/authorities.pem"
   now=$(installed_version)
+  if [ "$now" = "$version" ]; then
+    say "Sallyport $version is installed already."
+    exit 0
+  fi
   say "Sallyport $version ($package) from $source${now:+; installed is $now}"
   must_fetch SHA256SUMS
   check_signature

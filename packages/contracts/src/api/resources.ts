@@ -277,6 +277,36 @@ export const clusterSettingsDocument = z.strictObject({
   }),
 });
 
+/** An account that hosts of these labels have, whoever logs in. `metadata.name` is its name. */
+export const staticHostUserDocument = z.strictObject({
+  kind: z.literal('static_host_user'),
+  version: z.string().optional(),
+  metadata: metadata.extend({
+    name: z.string().regex(/^[a-z_][a-z0-9_.-]{0,31}$/, 'must be the name of a new account of a host'),
+  }),
+  spec: z.strictObject({
+    /** A host that two of them select gets none. */
+    matchers: z
+      .array(
+        z.strictObject({
+          node_labels: z
+            .array(z.strictObject({ name: z.string().min(1), values: z.array(z.string()).min(1) }))
+            .min(1),
+          groups: z.array(hostGroup).max(64).optional(),
+          sudoers: z.array(sudoersLine).max(64).optional(),
+          /** Default: what the host gives. */
+          uid: z.int().min(1).max(65_533).optional(),
+          gid: z.int().min(1).max(65_533).optional(),
+          default_shell: shellPath.optional(),
+          /** Take over an account that is there already. */
+          take_ownership_if_user_exists: z.boolean().optional(),
+        }),
+      )
+      .min(1)
+      .max(64),
+  }),
+});
+
 export const resourceDocument = z.discriminatedUnion('kind', [
   roleDocument,
   userDocument,
@@ -289,6 +319,7 @@ export const resourceDocument = z.discriminatedUnion('kind', [
   clusterSettingsDocument,
   oidcDocument,
   githubDocument,
+  staticHostUserDocument,
 ]);
 export type ResourceDocument = z.output<typeof resourceDocument>;
 export type ResourceDocumentKind = ResourceDocument['kind'];
@@ -301,6 +332,7 @@ export type ProxyDocument = z.output<typeof proxyDocument>;
 export type AuthServerDocument = z.output<typeof authServerDocument>;
 export type CertAuthorityDocument = z.output<typeof certAuthorityDocument>;
 export type ClusterSettingsDocument = z.output<typeof clusterSettingsDocument>;
+export type StaticHostUserDocument = z.output<typeof staticHostUserDocument>;
 export const resourceKinds = [
   'role',
   'user',
@@ -313,4 +345,5 @@ export const resourceKinds = [
   'cluster_settings',
   'oidc',
   'github',
+  'static_host_user',
 ] as const;

@@ -35,6 +35,7 @@ export const ruledResources = [
   'cluster_settings',
   'oidc',
   'github',
+  'static_host_user',
 ] as const;
 export type RuledResource = (typeof ruledResources)[number];
 

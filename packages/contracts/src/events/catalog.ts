@@ -102,6 +102,9 @@ const rows = [
   hostUsers.hostUserUpdated,
   hostUsers.hostUserDeleted,
   hostUsers.hostUserDeleteFailure,
+  hostUsers.staticHostUserCreated,
+  hostUsers.staticHostUserUpdated,
+  hostUsers.staticHostUserDeleted,
 ] as const;
 
 /** Any event, told apart by `code`. */

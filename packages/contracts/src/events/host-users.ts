@@ -8,7 +8,7 @@ import { because, shown, where } from './phrase.ts';
 const account = {
   ...perhapsUser,
   ...server,
-  mode: z.enum(['keep', 'insecure-drop']),
+  mode: z.enum(['keep', 'insecure-drop', 'static']),
   error: z.string().optional(),
 };
 const rights = {

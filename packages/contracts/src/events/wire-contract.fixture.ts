@@ -71,6 +71,9 @@ cert.create | TC000I | M U | cert_type identity
 host_user.created | THU00I THU00E | M U Srv | mode groups sudoers shell error
 host_user.updated | THU02I | M U Srv | mode groups sudoers
 host_user.deleted | THU01I THU01E | M U Srv | mode error
+static_host_user.created | TSH00I | M U | name
+static_host_user.updated | TSH01I | M U | name
+static_host_user.deleted | TSH02I | M U | name
 `;
 
 const words = (text: string) => text.split(' ').filter(Boolean);

@@ -254,7 +254,7 @@ function denies(
 }
 
 /** Every key must match. An empty selector selects nothing: access is said, not left out. */
-function selects(selector: LabelSelector, node: AccessNode, unknownMatches = false): boolean {
+export function selects(selector: LabelSelector, node: AccessNode, unknownMatches = false): boolean {
   const entries = Object.entries(selector);
   const matches = ([key, values]: [string, readonly string[]]) =>
     node.unknownLabels?.has(key) ? unknownMatches : labelMatches(key, values, node.labels);

@@ -12,7 +12,7 @@ export const editorRole: Role = {
       {
         resources: [
           ...['user', 'role', 'token', 'node', 'proxy', 'lock', 'cert_authority', 'cluster_settings'],
-          ...['auth_server', 'oidc', 'github'],
+          ...['auth_server', 'oidc', 'github', 'static_host_user'],
         ] as const,
         verbs: ['*'],
       },

@@ -5,6 +5,7 @@ import type {
   ResourceDocument,
   ResourceDocumentKind,
   RoleDocument,
+  StaticHostUserDocument,
   UserDocument,
 } from '@sallyport/contracts/api/resources.ts';
 import type { Verb } from '@sallyport/contracts/api/route.ts';
@@ -35,7 +36,7 @@ export type PutMode = 'create' | 'upsert' | 'update';
 const kindsOfHosts: Readonly<Record<'auth' | 'proxy' | 'node', readonly ResourceDocumentKind[]>> = {
   auth: ['role', 'user', 'lock', 'node', 'proxy', 'auth_server', 'cert_authority', 'cluster_settings'],
   proxy: ['role', 'lock', 'node', 'proxy', 'auth_server', 'cert_authority', 'cluster_settings'],
-  node: ['role', 'lock', 'proxy', 'auth_server', 'cert_authority', 'cluster_settings'],
+  node: ['role', 'lock', 'proxy', 'auth_server', 'cert_authority', 'cluster_settings', 'static_host_user'],
 };
 
 export class ResourceService {
@@ -130,6 +131,8 @@ export class ResourceService {
       else if (kind === 'user') await this.#putUser(document, before !== undefined, expect, caller);
       else if (kind === 'role') await this.#putRole(document, before !== undefined, expect, caller);
       else if (kind === 'lock') await this.#putLock(document, expect, caller);
+      else if (kind === 'static_host_user')
+        await this.#putStaticHostUser(document, before !== undefined, expect, caller);
       else await putConnector(this.#parts, document, expect, caller);
     } catch (error) {
       throw explained(error, kind, name, mode, before !== undefined);
@@ -157,6 +160,13 @@ export class ResourceService {
       case 'oidc':
       case 'github':
         return this.#remove(kind, name, [], [connectorTold(kind, 'deleted', name, caller)]);
+      case 'static_host_user':
+        return this.#remove(
+          kind,
+          name,
+          [],
+          [{ event: 'static_host_user.deleted', code: 'TSH02I', name, ...actorOf(caller) }],
+        );
       case 'node':
         return this.#deleteNode(name);
       case 'proxy':
@@ -261,6 +271,19 @@ export class ResourceService {
     await this.#parts.journal.commit([putDocument(document, { expect })], [told]);
   }
 
+  async #putStaticHostUser(
+    document: StaticHostUserDocument,
+    existed: boolean,
+    expect: Condition,
+    caller: Caller,
+  ): Promise<void> {
+    const shared = { name: document.metadata.name, ...actorOf(caller) };
+    const told: EventDraft = existed
+      ? { event: 'static_host_user.updated', code: 'TSH01I', ...shared }
+      : { event: 'static_host_user.created', code: 'TSH00I', ...shared };
+    await this.#parts.journal.commit([putDocument(document, { expect })], [told]);
+  }
+
   async #putLock(document: LockDocument, expect: Condition, caller: Caller): Promise<void> {
     const { user } = actorOf(caller);
     const made = { created_by: user, created: this.#parts.now().toISOString() };
@@ -333,7 +356,7 @@ export class ResourceService {
   }
 
   async #remove(
-    kind: 'user' | 'role' | 'lock' | 'proxy' | 'auth_server' | ConnectorKind,
+    kind: 'user' | 'role' | 'lock' | 'proxy' | 'auth_server' | 'static_host_user' | ConnectorKind,
     name: string,
     more: readonly Write[],
     told: readonly EventDraft[],

@@ -11,6 +11,7 @@ import type {
   ProxyDocument,
   ResourceDocumentKind,
   RoleDocument,
+  StaticHostUserDocument,
 } from '@sallyport/contracts/api/resources.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { Backoff, pause } from './backoff.ts';
@@ -112,6 +113,10 @@ export class ClusterCache {
     return this.#resources
       .of('lock')
       .filter(({ metadata }) => metadata.expires === undefined || new Date(metadata.expires) > now);
+  }
+
+  get staticHostUsers(): readonly StaticHostUserDocument[] {
+    return this.#resources.of('static_host_user');
   }
 
   /** Of the auth host's configuration. undefined: nothing was heard of it yet. */

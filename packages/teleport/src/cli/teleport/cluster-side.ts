@@ -61,7 +61,7 @@ type Closers = (() => unknown)[];
 
 /** A node decides by roles and locks; a proxy finds nodes, too. */
 const watchedKinds: Readonly<Record<'node' | 'proxy', readonly ResourceDocumentKind[]>> = {
-  node: ['role', 'lock', 'proxy', 'auth_server', 'cert_authority', 'cluster_settings'],
+  node: ['role', 'lock', 'proxy', 'auth_server', 'cert_authority', 'cluster_settings', 'static_host_user'],
   proxy: ['role', 'lock', 'node', 'proxy', 'auth_server', 'cert_authority', 'cluster_settings'],
 };
 

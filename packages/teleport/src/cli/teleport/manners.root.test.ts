@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chownSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { cannotLaunch, createLogin, type TestLogin } from '../../ssh/host.fixture.ts';
 import { PamService } from '../../ssh/pam-service.fixture.ts';
 import { OneNode, until } from './one-node.fixture.ts';
@@ -132,6 +134,29 @@ describe('a node makes the account that a role wants', { skip: cannotLaunch() },
       await until('both events', async () => (await codes()).length === 2 && (await codes())),
       ['THU00I', 'THU01I'],
     );
+  });
+
+  test('and one that the cluster wants on hosts like it, with nobody logging in', async () => {
+    const name = `${login}s`;
+    const file = join(node.folder, 'static.yaml');
+    const matcher = `{ node_labels: [{ name: "*", values: ["*"] }], default_shell: /bin/sh }`;
+    writeFileSync(
+      file,
+      `kind: static_host_user\nmetadata: { name: ${name} }\nspec: { matchers: [${matcher}] }\n`,
+    );
+    const tctl = fileURLToPath(new URL('../../../bin/tctl', import.meta.url));
+    const run = (...args: string[]) =>
+      execFileSync(tctl, [...args, '-c', join(node.folder, 'teleport.yaml')], { stdio: 'pipe' }).toString();
+    try {
+      run('create', '-f', file);
+      await until('the account is there', () => spawnSync('getent', ['passwd', name]).status === 0);
+      assert.match(run('get', `static_host_user/${name}`), /default_shell: \/bin\/sh/);
+      run('rm', `static_host_user/${name}`);
+      await until('it is let go', async () => (await codes()).at(-1) === 'THU02I');
+      assert.equal(spawnSync('getent', ['passwd', name]).status, 0);
+    } finally {
+      spawnSync('userdel', ['--remove', name]);
+    }
   });
 
   test('also when the daemon is killed meanwhile', async () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { ClusterSettingsDocument, NodeDocument } from '@sallyport/contracts/api/resources.ts';
 import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import { launcherBinary } from '@sallyport/kernel/binaries.ts';
+import { staticHostUsers } from '../../auth/static-host-user.ts';
 import { formatAddress } from '../../config/address.ts';
 import type { Config } from '../../config/config.ts';
 import { parseDuration } from '../../config/duration.ts';
@@ -134,6 +135,7 @@ export async function openNodeSide(given: NodeSideOptions): Promise<NodeSide> {
       neighbours: nextDoor.neighbours,
     });
     closers.push(registry.onOver(() => void hostUsers.tidy()));
+    if (config.ssh.createHostUsers) closers.push(keepStaticUsers(options, hostUsers));
     void hostUsers.tidy();
     closers.push(known.onChange(() => ssh.policyChanged()));
     metrics.ssh(ssh, registry);
@@ -163,6 +165,32 @@ export async function openNodeSide(given: NodeSideOptions): Promise<NodeSide> {
     await close();
     throw error;
   }
+}
+
+/** What the cluster wants on hosts of our labels, now and whenever either changes. */
+function keepStaticUsers(options: NodeSideOptions, hostUsers: HostUsers): () => void {
+  const { cluster: known } = options.cluster.membership;
+  const { measured, log } = options;
+  let applied = '';
+  const look = () => {
+    if (!known.synced) return; // a list that was not heard yet is not an empty one
+    const node = { labels: labelsOf(options), unknownLabels: measured?.now.unknown };
+    const { wanted, ambiguous } = staticHostUsers(known.staticHostUsers, node);
+    const now = JSON.stringify([wanted, ambiguous]);
+    if (now === applied) return;
+    applied = now;
+    if (ambiguous.length > 0)
+      log.warn(
+        { names: ambiguous.join(' ') },
+        'static host users with several matchers for this host are left out',
+      );
+    void hostUsers.applyStatic(wanted);
+  };
+  look();
+  const stops = [known.onChange(look), measured?.onChange(look)];
+  return () => {
+    for (const stop of stops) stop?.();
+  };
 }
 
 /** They go when no session of this host's daemons needs them: with the session's journal. */

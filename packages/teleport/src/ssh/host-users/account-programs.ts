@@ -50,10 +50,25 @@ export async function ensureGroups(names: readonly string[]): Promise<void> {
   }
 }
 
-export async function addAccount(login: string, shell: string, groups: readonly string[]): Promise<void> {
+export interface NewAccount {
+  readonly shell: string;
+  readonly groups: readonly string[];
+  /** undefined: what the host gives. */
+  readonly uid?: number | undefined;
+  readonly gid?: number | undefined;
+}
+
+export async function addAccount(login: string, account: NewAccount): Promise<void> {
+  const { shell, groups, uid, gid } = account;
   if (!accountName.test(login))
     throw new AppError('bad_input', 'host_user.name', `"${login}" cannot be made an account of this host.`);
-  await must('useradd', ['--create-home', '--shell', shell, '--groups', groups.join(','), login]);
+  // useradd makes the account's own group, but with no number of its own for it.
+  if (gid !== undefined) await must('groupadd', ['--force', '--gid', String(gid), login]);
+  const numbers = [
+    ...(uid === undefined ? [] : ['--uid', String(uid)]),
+    ...(gid === undefined ? [] : ['--gid', String(gid)]),
+  ];
+  await must('useradd', ['--create-home', '--shell', shell, '--groups', groups.join(','), ...numbers, login]);
 }
 
 export async function setGroups(login: string, groups: readonly string[]): Promise<void> {

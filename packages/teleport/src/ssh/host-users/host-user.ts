@@ -10,8 +10,22 @@ export interface WantedHostUser {
   readonly shell: string | undefined;
 }
 
+/** An account this host has whoever logs in (a `static_host_user`). */
+export interface StaticAccount {
+  readonly login: string;
+  readonly groups: readonly string[];
+  readonly sudoers: readonly string[];
+  readonly shell: string | undefined;
+  /** undefined: what the host gives. */
+  readonly uid: number | undefined;
+  readonly gid: number | undefined;
+  /** An account without our mark is taken over. */
+  readonly takesOver: boolean;
+}
+
 /** The documented groups that mark accounts made by an agent. */
 export const markGroups = { keep: 'teleport-keep', 'insecure-drop': 'teleport-system' } as const;
+export const staticMark = 'teleport-static';
 
 /** As useradd(8) and groupadd(8) of Debian take them; a leading dash would be an option. */
 export const accountName = /^[a-z_][a-z0-9_.-]{0,31}$/;

@@ -15,7 +15,9 @@ describe('accounts made for visitors', { skip: cannotLaunch() }, () => {
   const opened: HostUsers[] = [];
   const name = `sph${process.pid}`;
   const group = `${name}g`;
-  const marksBefore = ['teleport-keep', 'teleport-system'].filter((mark) => exists('group', mark));
+  const marksBefore = ['teleport-keep', 'teleport-system', 'teleport-static'].filter((mark) =>
+    exists('group', mark),
+  );
   let inUse = new Set<string>();
   let events: HostUserEvent[] = [];
 
@@ -56,7 +58,7 @@ describe('accounts made for visitors', { skip: cannotLaunch() }, () => {
   });
   after(() => {
     for (const dir of dirs) rmSync(dir, { recursive: true });
-    for (const mark of ['teleport-keep', 'teleport-system'])
+    for (const mark of ['teleport-keep', 'teleport-system', 'teleport-static'])
       if (!marksBefore.includes(mark)) spawnSync('groupdel', [mark]);
   });
 
@@ -161,6 +163,59 @@ describe('accounts made for visitors', { skip: cannotLaunch() }, () => {
     await users.tidy();
     assert.equal(exists('passwd', name), false);
     assert.deepEqual(codes(), ['THU01I']);
+  });
+
+  test('a static one is made, kept as wanted, and stays when it is wanted no more', async () => {
+    const wanted = {
+      login: name,
+      groups: [group],
+      shell: '/bin/sh',
+      uid: 47_311,
+      gid: 47_312,
+      takesOver: false,
+    };
+    const users = await agent();
+    const apply = (more: object = {}) => users.applyStatic([{ ...wanted, sudoers: [], ...more }]);
+    await apply();
+    assert.match(execFileSync('getent', ['passwd', name]).toString(), /:47311:47312:.*:\/bin\/sh$/m);
+    assert.deepEqual(groupsOf(name), [name, group, 'teleport-static'].sort());
+    await apply();
+    assert.deepEqual(codes(), ['THU00I'], 'what is as wanted is not told again');
+    await users.tidy();
+    await users.obtain(name, wants({ sudoers: ['ALL=(ALL) ALL'] }), 'alice');
+    assert.deepEqual(codes(), [], 'sessions do not change it');
+    await apply({ groups: [], sudoers: ['ALL=(ALL) NOPASSWD: /bin/true'] });
+    assert.deepEqual(groupsOf(name), [name, 'teleport-static'].sort());
+    assert.equal(sudoersFiles().length, noSudo ? 0 : 1);
+    const next = await agent(users.dir);
+    await next.applyStatic([]);
+    assert.deepEqual(sudoersFiles(), []);
+    assert.ok(exists('passwd', name));
+    assert.deepEqual(codes(), ['THU02I', 'THU02I']);
+  });
+
+  test('a static one does not take over an account of the host, unless it says so', async () => {
+    const there = createLogin('s');
+    try {
+      const users = await agent();
+      const wanted = {
+        login: there.name,
+        groups: [group],
+        sudoers: [],
+        shell: undefined,
+        uid: undefined,
+        gid: undefined,
+      };
+      for (let i = 0; i < 2; i++) await users.applyStatic([{ ...wanted, takesOver: false }]);
+      assert.deepEqual(codes(), ['THU00E']);
+      assert.ok(!groupsOf(there.name).includes(group));
+      await users.applyStatic([{ ...wanted, takesOver: true }]);
+      assert.ok(groupsOf(there.name).includes(group));
+      assert.deepEqual(codes(), ['THU02I']);
+      await users.applyStatic([]);
+    } finally {
+      there.remove();
+    }
   });
 
   test('names that would be something else to the host’s programs are refused', async () => {

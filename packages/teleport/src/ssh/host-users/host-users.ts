@@ -6,8 +6,9 @@ import { AppError } from '@sallyport/contracts/errors.ts';
 import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import type { NodeLog } from '../node-log.ts';
 import { addAccount, ensureGroups, groupsOf, removeAccount, setGroups } from './account-programs.ts';
-import { markGroups, type WantedHostUser } from './host-user.ts';
+import { markGroups, type StaticAccount, type WantedHostUser } from './host-user.ts';
 import { type MadeAccount, MadeAccounts } from './made-accounts.ts';
+import { StaticAccounts } from './static-accounts.ts';
 import { removeSudoers, writeSudoers } from './sudoers-file.ts';
 
 export interface HostUsersOptions {
@@ -29,6 +30,7 @@ const retryMs = 30_000;
 export class HostUsers {
   readonly #options: HostUsersOptions;
   readonly #accounts: MadeAccounts;
+  readonly #static: StaticAccounts;
   #turn: Promise<unknown> = Promise.resolve();
   #retry: NodeJS.Timeout | undefined;
   /** Told once: a process that lingers for a week is one event. */
@@ -38,6 +40,7 @@ export class HostUsers {
   private constructor(options: HostUsersOptions, accounts: MadeAccounts) {
     this.#options = options;
     this.#accounts = accounts;
+    this.#static = new StaticAccounts({ ...options, accounts, defaultShell });
   }
 
   static async open(options: HostUsersOptions): Promise<HostUsers> {
@@ -47,6 +50,13 @@ export class HostUsers {
   /** Resolves when the account is as the role wants it, or is none of ours. Rejects with an AppError that may be shown. */
   obtain(login: string, wanted: WantedHostUser, user: string): Promise<void> {
     return this.#inTurn(() => this.#obtain(login, wanted, user));
+  }
+
+  /** What this host has whoever logs in, from now on. Never rejects: what could not be done is told once. */
+  async applyStatic(wanted: readonly StaticAccount[]): Promise<void> {
+    await this.#inTurn(() => this.#static.apply(wanted)).catch((err) =>
+      this.#options.log.error({ err }, 'static host users were not looked at'),
+    );
   }
 
   /** Takes away what no session needs any more: at start, and whenever a session is over. Never rejects. */
@@ -95,7 +105,7 @@ export class HostUsers {
     const shell = wanted.shell ?? (await defaultShell());
     await this.#accounts.set(login, { mode: wanted.mode, made: true, user });
     await ensureGroups(groups);
-    await addAccount(login, shell, groups);
+    await addAccount(login, { shell, groups });
     const sudoers = await this.#writeSudoers(login, wanted);
     const { mode } = wanted;
     this.#options.audit({
@@ -125,7 +135,7 @@ export class HostUsers {
   }
 
   async #writeSudoers(login: string, { sudoers }: WantedHostUser): Promise<string[]> {
-    if (await writeSudoers(this.#options.hostUuid, login, sudoers)) return [...sudoers];
+    if ((await writeSudoers(this.#options.hostUuid, login, sudoers)) !== 'no sudo') return [...sudoers];
     this.#options.log.warn({ login }, 'a role gives sudoers, and this host has no sudo');
     return [];
   }
@@ -133,7 +143,7 @@ export class HostUsers {
   async #tidy(): Promise<void> {
     const inUse = await this.#options.inUse();
     for (const [login, account] of this.#accounts.all) {
-      if (!inUse.has(login)) await this.#takeAway(login, account);
+      if (!inUse.has(login) && account.mode !== 'static') await this.#takeAway(login, account);
     }
     clearTimeout(this.#retry);
     if (this.#failed.size > 0 && !this.#closed)

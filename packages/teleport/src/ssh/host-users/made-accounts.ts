@@ -4,11 +4,11 @@ import { open, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 
 export interface MadeAccount {
-  readonly mode: 'keep' | 'insecure-drop';
+  readonly mode: 'keep' | 'insecure-drop' | 'static';
   /** Made by us: with insecure-drop, ours to delete. Otherwise only its sudoers are. */
   readonly made: boolean;
-  /** For whom, the last time. */
-  readonly user: string;
+  /** For whom, the last time. Of a static account: nobody. */
+  readonly user?: string;
 }
 
 export class MadeAccounts {

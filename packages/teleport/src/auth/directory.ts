@@ -78,6 +78,7 @@ export class Directory {
               user: caller.user,
               roles: (await this.account(caller.user)).user.roles,
               issued: caller.issued,
+              mfaDevice: caller.mfaDevice,
             }
           : { hostUuid: caller.hostUuid, hostname: await this.#hostname(caller.hostUuid) };
       const lock = lockOn(subject, await this.locks(), this.#now());

@@ -80,6 +80,7 @@ export async function makeUserCertificates(
           roles: roleNames,
           traits,
           logins,
+          mfaDevice: order.mfaDevice,
           ...validity,
         });
   const certificates = {

@@ -23,6 +23,8 @@ export interface UserTlsIdentity {
   readonly roles: readonly string[];
   readonly traits: Readonly<Record<string, readonly string[]>>;
   readonly logins: readonly string[];
+  /** Uuid of the second factor it was made with. */
+  readonly mfaDevice: string | undefined;
   readonly validAfter: Date;
   readonly validBefore: Date;
 }
@@ -53,6 +55,7 @@ const claims = z.discriminatedUnion('kind', [
     roles: strings,
     traits: z.record(z.string(), strings),
     logins: strings,
+    mfa_device: z.string().optional(),
   }),
 ]);
 /** What the extension holds. */
@@ -86,8 +89,10 @@ function identityOf(certificate: X509Certificate): TlsIdentity | undefined {
 
 function toIdentity(claimed: TlsClaims, certificate: X509Certificate): TlsIdentity {
   const validBefore = new Date(certificate.validTo);
-  if (claimed.kind === 'user')
-    return { ...claimed, validAfter: new Date(certificate.validFrom), validBefore };
+  if (claimed.kind === 'user') {
+    const { mfa_device: mfaDevice, ...user } = claimed;
+    return { ...user, mfaDevice, validAfter: new Date(certificate.validFrom), validBefore };
+  }
   const { host_uuid: hostUuid, ...rest } = claimed;
   return { ...rest, hostUuid, validBefore };
 }

@@ -42,6 +42,8 @@ export interface UserTlsRequest {
   readonly roles: readonly string[];
   readonly traits: Readonly<Record<string, readonly string[]>>;
   readonly logins: readonly string[];
+  /** Uuid of the second factor. */
+  readonly mfaDevice?: string | undefined;
   readonly validAfter: Date;
   readonly validBefore: Date;
 }
@@ -56,7 +58,7 @@ export async function issueHostTls(authority: TlsAuthority, request: HostTlsRequ
 
 /** Good for TLS as client only. */
 export async function issueUserTls(authority: TlsAuthority, request: UserTlsRequest): Promise<string> {
-  const { publicKeyPem, cluster, user, roles, traits, logins, validAfter, validBefore } = request;
+  const { publicKeyPem, cluster, user, roles, traits, logins, mfaDevice, validAfter, validBefore } = request;
   const claims: TlsClaims = {
     kind: 'user',
     cluster,
@@ -64,6 +66,7 @@ export async function issueUserTls(authority: TlsAuthority, request: UserTlsRequ
     roles: [...roles],
     traits: Object.fromEntries(Object.entries(traits).map(([name, values]) => [name, [...values]])),
     logins: [...logins],
+    ...(mfaDevice === undefined ? {} : { mfa_device: mfaDevice }),
   };
   return issueLeaf(authority, {
     publicKeyPem,

@@ -23,6 +23,6 @@ export function certificateCaller(trust: () => TlsTrust, now: () => Date): (sock
 
 function toCaller(identity: TlsIdentity): Caller {
   if (identity.kind === 'host') return { kind: 'host', hostUuid: identity.hostUuid, roles: identity.roles };
-  const { user, roles, traits, validAfter, validBefore } = identity;
-  return { kind: 'user', user, roles, traits, issued: issuedAt(validAfter), validBefore };
+  const { user, roles, traits, mfaDevice, validAfter, validBefore } = identity;
+  return { kind: 'user', user, roles, traits, mfaDevice, issued: issuedAt(validAfter), validBefore };
 }

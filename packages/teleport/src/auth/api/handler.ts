@@ -14,6 +14,8 @@ export type Caller =
       readonly traits: Readonly<Record<string, readonly string[]>>;
       /** End of the certificate. Absent: not known. */
       readonly validBefore?: Date;
+      /** Uuid of the second factor the certificate was made with. */
+      readonly mfaDevice?: string | undefined;
       /** When the certificate was made. */
       readonly issued?: Date | undefined;
     }

@@ -1,5 +1,7 @@
 // The browser log-in whole: a real cluster, tsh as a process, Chromium with a security key made of software.
 import assert from 'node:assert/strict';
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { Browser } from 'playwright-core';
 import { Login, launchBrowser, leafOf, newPage, type OpenPage, skip } from './browser.fixture.ts';
@@ -90,6 +92,13 @@ describe('tsh login with the browser', { skip, timeout: 150_000 }, () => {
   test('is asked for by --auth=browser, and takes a one-time code without scripts', async () => {
     const { secret } = await either.person('dora');
     assert.notEqual(secret, '');
+    // Whoever gets a copy of the database has no codes by it.
+    const data = (name: string) => join(either.folder, 'data', name);
+    const files = await Promise.all(
+      ['backend.db', 'backend.db-wal'].map((name) => readFile(data(name)).catch(() => '')),
+    );
+    assert.ok(files.every((bytes) => !bytes.includes(secret)));
+    assert.equal((await stat(data('store.key'))).mode & 0o777, 0o600);
     const login = new Login(either, 'dora', '--user=dora', '--auth=browser');
     const { url } = await login.said();
     const page = await (await browser.newContext({ javaScriptEnabled: false })).newPage();

@@ -1,8 +1,8 @@
 // Accounts of a host that a node makes for its visitors, and takes away again.
 import { z } from 'zod';
-import { perhapsUser, server } from './blocks.ts';
+import { perhapsUser, server, user } from './blocks.ts';
 import { define } from './event-kind.ts';
-import { because, shown, where } from './phrase.ts';
+import { because, shown, where, who } from './phrase.ts';
 
 /** `user` is for whom it was done, `login` the account. Absent user: the node tidied up. */
 const account = {
@@ -60,4 +60,31 @@ export const hostUserDeleteFailure = define(
   'An account could not be deleted yet; the node tries again.',
   account,
   deed('not deleted'),
+);
+
+/** The resource, not the account. */
+const resource = { ...user, name: z.string().optional() };
+const changed = (verb: string) => (e: { user: string; name?: string | undefined }) =>
+  `${who(e)} ${verb} static host user ${shown(e.name ?? '(unnamed)')}`;
+
+export const staticHostUserCreated = define(
+  'static_host_user.created',
+  'TSH00I',
+  'A static host user was created.',
+  resource,
+  changed('created'),
+);
+export const staticHostUserUpdated = define(
+  'static_host_user.updated',
+  'TSH01I',
+  'A static host user was changed.',
+  resource,
+  changed('changed'),
+);
+export const staticHostUserDeleted = define(
+  'static_host_user.deleted',
+  'TSH02I',
+  'A static host user was deleted. Hosts keep the account.',
+  resource,
+  changed('deleted'),
 );

@@ -59,7 +59,9 @@ export class FactorProofs {
     const { store, settings, challenges, now, directory } = this.#parts;
     const { user } = order.account;
     await this.#attempts.admit(user.name, order.remoteAddr);
-    const credential = await readCredential(store, user.name);
+    const stored = await readCredential(store, user.name);
+    // Those of an earlier person of the name, by an identity provider, prove nothing.
+    const credential = stored.owner === user.owner ? stored : { ...stored, devices: [] };
     const factor = await checkSecondFactor({
       mode: settings.secondFactor,
       party: relyingParty(this.#parts),

@@ -142,6 +142,15 @@ export class PostgresLog implements PositionedLog {
     return rows.length > 0;
   }
 
+  /** How many of them are in the log. */
+  async count(uids: readonly string[]): Promise<number> {
+    const [row] = await this.#database.run<{ n: number }>('count', {
+      text: `SELECT count(DISTINCT uid)::int AS n FROM ${this.#schema}.events WHERE uid = ANY ($1::uuid[])`,
+      values: [uids],
+    });
+    return row?.n ?? 0;
+  }
+
   search(query: EventQuery = {}): AsyncGenerator<AuditEvent> {
     return this.pages.search(query);
   }

@@ -93,11 +93,28 @@ export function teleportProgram() {
       .description(
         'Can this host record sessions in the kernel, by which hooks, and which ways around the record does it leave open? Exits 1 when a needed condition fails.',
       )
+      .option(
+        '-c, --config <file>',
+        'configuration whose databases are asked (default: as for `teleport start`)',
+      )
       .option('--format <format>', 'text or json', 'text')
       .action(async (flags) => (await import('./doctor.ts')).doctorAction(flags)),
     'teleport doctor',
+    'teleport doctor -c /etc/teleport.yaml',
     "teleport doctor --format=json | jq '.conditions[] | select(.ok | not)'",
     "teleport doctor --format=json | jq -r '.hardening[] | select(.closed | not) | .fix'",
+  );
+
+  const backend = teleport.command('backend').description('Where an auth service keeps its state.');
+  examples(
+    backend
+      .command('clone')
+      .description(
+        'Copy the state of a cluster into another store, and compare the two. The way from SQLite to PostgreSQL; the auth service must be stopped.',
+      )
+      .requiredOption('-c, --config <file>', 'clone.yaml: src, dst, parallel, force, audit_events')
+      .action(async (flags) => (await import('./backend-clone.ts')).cloneAction(flags)),
+    'teleport backend clone -c clone.yaml',
   );
 
   const node = teleport.command('node').description('Hosts that join a cluster.');

@@ -12,7 +12,7 @@ export async function printSessions(
   { format }: SessionListFlags,
 ): Promise<void> {
   if (format === 'json') printJson(sessions);
-  else if (format === 'yaml') print((await import('yaml')).stringify(sessions).trimEnd());
+  else if (format === 'yaml') print((await import('../config/yaml-text.ts')).toYaml(sessions).trimEnd());
   else if (format === 'text') print(sessionTable(sessions));
   else throw unknownFormat(format);
 }

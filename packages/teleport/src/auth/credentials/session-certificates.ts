@@ -7,6 +7,7 @@ import { issueCertificate } from '../../ca/issue.ts';
 import { decideAccess, decideJoiner, sessionOptions } from '../access.ts';
 import type { Caller } from '../api/handler.ts';
 import type { Account } from '../directory.ts';
+import { listDocuments } from '../documents.ts';
 import type { Parts } from '../parts.ts';
 import { type Presence, pickNode } from '../presence.ts';
 import { answerWillBe } from '../repeats.ts';
@@ -60,9 +61,12 @@ export class SessionCertificates {
 
   /** undefined: the session needs no second factor. Rejects with `denied` where one would not help. */
   async order(caller: UserCaller, wanted: WantedSession): Promise<SessionOrder | undefined> {
-    const { directory, settings, now } = this.#parts;
+    const { directory, settings, store, now } = this.#parts;
     const account = await directory.account(caller.user);
-    const { metadata, spec } = pickNode(await this.#presence.nodesFor(caller.user), wanted.node);
+    const joins = wanted.login === joinLogin;
+    // Who only joins sessions need not be allowed to log in there.
+    const nodes = await (joins ? listDocuments(store, 'node') : this.#presence.nodesFor(caller.user));
+    const { metadata, spec } = pickNode(nodes, wanted.node);
     const question = {
       user: account.user.name,
       roles: account.roles,
@@ -73,7 +77,7 @@ export class SessionCertificates {
       now: now(),
     };
     const { login } = wanted;
-    const decision = login === joinLogin ? decideJoiner(question) : decideAccess({ ...question, login });
+    const decision = joins ? decideJoiner(question) : decideAccess({ ...question, login });
     if (decision.ok) return undefined;
     if (decision.needsMfa !== true)
       throw new AppError('denied', 'auth.session_denied', `${spec.hostname} refuses it: ${decision.reason}.`);

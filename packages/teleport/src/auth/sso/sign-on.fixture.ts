@@ -53,6 +53,12 @@ export class TestSignOn {
     return new TestSignOn(cluster, kind, id, sent);
   }
 
+  /** The same, at another auth server. */
+  at(cluster: Cluster): TestSignOn {
+    const [flow = '', binding = ''] = Object.entries(this.cookies)[0] ?? [];
+    return new TestSignOn(cluster, this.kind, this.id, { url: this.url, flow, binding });
+  }
+
   get state(): string {
     return new URL(this.url).searchParams.get('state') ?? '';
   }

@@ -143,6 +143,31 @@ test('ping and find have the shapes of the contract, with the public address', a
   assert.equal(find.cluster_name, 'test.example');
 });
 
+test('ping names the identity providers, and the one that is used when none is named', async () => {
+  const corp = { kind: 'oidc' as const, name: 'corp', display: 'Corporate' };
+  const github = { kind: 'github' as const, name: 'github', display: 'GitHub' };
+  const before = status.auth;
+  Object.assign(status, {
+    auth: { ...before, connectors: [corp, github], connector_name: 'corp', local: false },
+  });
+  clock.ms += 60_000;
+  const { auth: told } = webRoutes.ping.result.parse(JSON.parse((await curl('/webapi/ping')).body));
+  Object.assign(status, { auth: before });
+  clock.ms += 60_000;
+  assert.deepEqual(told.oidc, { name: 'corp', display: 'Corporate' });
+  assert.deepEqual([told.github, told.local], [undefined, undefined]);
+  assert.deepEqual(
+    told.connectors?.map(({ name }) => name),
+    ['corp', 'github'],
+  );
+});
+
+test('a poll waits for its browser, and ends with what came of it', async () => {
+  auth.results.push({ state: 'waiting' }, { state: 'waiting' });
+  const { body } = await curl('/webapi/cli/requests/abc/result', ...json, '{"secret":"x"}');
+  assert.deepEqual(JSON.parse(body), { state: 'refused', message: 'No role.' });
+});
+
 test('auth is asked once in a while, and its last answer stands while it is away', async () => {
   clock.ms += 60_000;
   const before = auth.pings;

@@ -125,22 +125,22 @@ int sftp_apply_link(const char *path, const struct sftp_attributes *attributes)
 
 struct person {
 	uint32_t id;
-	bool known;
-	char name[NAME_WIDTH];
+	bool known, exists;
+	char name[NAME_WIDTH]; /* its number, if it does not exist */
 };
 
 /* A folder's files belong to few: a directory server is asked once for each, not once a file. */
 static struct person users[PEOPLE], groups[PEOPLE];
 
-static const char *name_of(struct person *people, uint32_t id, bool is_group)
+static const struct person *person_of(uint32_t id, bool is_group)
 {
-	struct person *person = &people[id % PEOPLE];
+	struct person *person = &(is_group ? groups : users)[id % PEOPLE];
 	const struct passwd *user;
 	const struct group *group;
 	const char *name = NULL;
 
 	if (person->known && person->id == id)
-		return person->name;
+		return person;
 	if (is_group)
 		name = (group = getgrgid(id)) ? group->gr_name : NULL;
 	else
@@ -151,7 +151,22 @@ static const char *name_of(struct person *people, uint32_t id, bool is_group)
 		snprintf(person->name, sizeof(person->name), "%u", id);
 	person->id = id;
 	person->known = true;
-	return person->name;
+	person->exists = name != NULL;
+	return person;
+}
+
+void sftp_put_names(const uint8_t *ids, uint32_t length, bool is_group)
+{
+	size_t mark = sftp_mark();
+
+	sftp_put_u32(0);
+	for (; length >= 4; ids += 4, length -= 4) {
+		uint32_t id = (uint32_t)ids[0] << 24 | (uint32_t)ids[1] << 16 | (uint32_t)ids[2] << 8 | ids[3];
+		const struct person *person = person_of(id, is_group);
+
+		sftp_put_string(person->name, person->exists ? strlen(person->name) : 0);
+	}
+	sftp_patch_u32(mark, (uint32_t)(sftp_mark() - mark - 4));
 }
 
 static void mode_text(mode_t mode, char text[11])
@@ -188,6 +203,6 @@ void sftp_long_name(char *text, size_t size, const char *name, const struct stat
 	if (local)
 		strftime(when, sizeof(when), age >= 0 && age < HALF_A_YEAR ? "%b %e %H:%M" : "%b %e  %Y", local);
 	snprintf(text, size, "%s %3lu %-8s %-8s %8llu %s %s", mode, (unsigned long)stat->st_nlink,
-		 name_of(users, stat->st_uid, false), name_of(groups, stat->st_gid, true),
+		 person_of(stat->st_uid, false)->name, person_of(stat->st_gid, true)->name,
 		 (unsigned long long)stat->st_size, when, name);
 }

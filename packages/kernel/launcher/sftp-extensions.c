@@ -8,8 +8,12 @@
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 
-/* Our two streams, standard error, and what NSS may hold. */
-enum { DESCRIPTORS_KEPT = 8 };
+enum {
+	/* Our two streams, standard error, and what NSS may hold. */
+	DESCRIPTORS_KEPT = 8,
+	/* Users and groups in one question: their names fit an answer. */
+	IDS_MAX = 2048,
+};
 
 static void put_statvfs(uint32_t id, int result, const struct statvfs *found)
 {
@@ -65,6 +69,26 @@ static void limits(struct sftp_request *request)
 	sftp_end();
 }
 
+static void names_by_id(struct sftp_request *request)
+{
+	uint32_t users_length, groups_length;
+	const uint8_t *users = sftp_bytes(request, &users_length);
+	const uint8_t *groups = sftp_bytes(request, &groups_length);
+
+	if (request->bad || users_length % 4 || groups_length % 4) {
+		sftp_status(request->id, FX_BAD_MESSAGE, "Bad message");
+		return;
+	}
+	if (users_length / 4 > IDS_MAX || groups_length / 4 > IDS_MAX) {
+		sftp_status(request->id, FX_FAILURE, "Too many at once");
+		return;
+	}
+	sftp_begin(FXP_EXTENDED_REPLY, request->id);
+	sftp_put_names(users, users_length, false);
+	sftp_put_names(groups, groups_length, true);
+	sftp_end();
+}
+
 static const struct {
 	const char *name, *version;
 	void (*answer)(struct sftp_request *request);
@@ -78,6 +102,7 @@ static const struct {
 	{ "limits@openssh.com", "1", limits },
 	{ "expand-path@openssh.com", "1", sftp_expand_path },
 	{ "copy-data", "1", sftp_copy_data },
+	{ "users-groups-by-id@openssh.com", "1", names_by_id },
 };
 
 void sftp_put_extensions(void)

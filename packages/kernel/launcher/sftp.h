@@ -124,6 +124,8 @@ void sftp_attrs_answer(uint32_t id, int result, const struct stat *stat);
 int sftp_apply_path(const char *path, const struct sftp_attributes *attributes);
 int sftp_apply_link(const char *path, const struct sftp_attributes *attributes);
 int sftp_apply_file(int fd, const struct sftp_attributes *attributes);
+/* One string of the names of these ids, four bytes each; an empty one where there is none. */
+void sftp_put_names(const uint8_t *ids, uint32_t length, bool is_group);
 void sftp_long_name(char *text, size_t size, const char *name, const struct stat *stat);
 
 /* sftp-files.c */

@@ -17,17 +17,29 @@ function run(program: string, args: readonly string[]): Promise<Ran> {
   });
 }
 
+/** A server as a client sees it. */
+export interface CopyServer {
+  /** For batch files. */
+  readonly folder: string;
+  /** Options of sftp and scp, without whom and where. */
+  readonly copyOptions: readonly string[];
+}
+
 export class CopyClient {
   readonly #node: OneNode;
   readonly #login: string;
+  readonly #server: CopyServer | undefined;
 
-  constructor(node: OneNode, login: string) {
+  /** `server`: another one than the node. */
+  constructor(node: OneNode, login: string, server?: CopyServer) {
     this.#node = node;
     this.#login = login;
+    this.#server = server;
   }
 
   /** ssh's options, without whom and where; sftp and scp spell the port with a capital. */
-  #options(): string[] {
+  #options(): readonly string[] {
+    if (this.#server) return this.#server.copyOptions;
     return this.#node
       .sshArgs(this.#login)
       .slice(0, -3)

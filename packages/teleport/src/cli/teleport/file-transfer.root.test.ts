@@ -19,6 +19,7 @@ import { after, before, describe, test } from 'node:test';
 import { recorderBinary } from '@sallyport/kernel/binaries.ts';
 import { answer, ask } from '../../ssh/file-transfer/sftp-bytes.fixture.ts';
 import { cannotLaunch, createLogin, type TestLogin } from '../../ssh/host.fixture.ts';
+import { noSshd, RealSshd } from '../../ssh/sshd.fixture.ts';
 import { CopyClient, checksum, copies } from './file-transfer.fixture.ts';
 import { OneNode, type SeenEvent, until } from './one-node.fixture.ts';
 import { assertWhole, only } from './session-assertions.fixture.ts';
@@ -320,6 +321,89 @@ describe('file transfer', { skip }, () => {
       });
     } finally {
       execFileSync('usermod', ['-s', '/bin/bash', login.name]);
+    }
+  });
+});
+
+describe('beside OpenSSH’s own server', { skip: skip || noSshd }, () => {
+  let login: TestLogin;
+  let node: OneNode;
+  let sshd: RealSshd;
+  let folder: string;
+  let peers: readonly (readonly [name: string, client: CopyClient])[];
+
+  before(async () => {
+    login = createLogin('fs');
+    node = await OneNode.start({ logins: [login.name] });
+    sshd = await RealSshd.start({ settings: 'Subsystem sftp /usr/lib/openssh/sftp-server' });
+    folder = mkdtempSync(existsSync('/dev/shm') ? '/dev/shm/sp-copies-' : '/tmp/sp-copies-');
+    execFileSync('chmod', ['777', folder]);
+    peers = [
+      ['Sallyport', new CopyClient(node, login.name)],
+      ['sshd', new CopyClient(node, login.name, { folder, copyOptions: sshd.copyOptions })],
+    ];
+  });
+  after(async () => {
+    sshd?.stop();
+    await node?.remove();
+    if (folder) rmSync(folder, { recursive: true });
+    login?.remove();
+  });
+
+  test('answers each operation as that does, what fails among it', async () => {
+    const near = join(folder, 'near');
+    writeFileSync(near, 'x'.repeat(70_000));
+    const batch = (far: string) => `cd ${far}; ls -la nosuch; put ${near} nosuch/x; put ${near} a; mkdir d
+      mkdir d; mkdir d/e; rmdir d; rmdir nosuch; rm d; rm nosuch; ln -s a l; ln -s a l; ln a h; ln a h; ln nosuch n
+      ls -1; ls -1 d; rename a d/b; put ${near} b; rename b d/b; rename nosuch c; rename d/b nosuch/b; put ${near} b
+      chmod 600 b; chmod 4711 h; chmod 600 nosuch; chmod 600 /etc/passwd; chown 0 b; get /etc/shadow; get d
+      put ${near} /etc/x; cd nosuch; cd b; cd d; pwd; cd ..; ls -n l h; get l/x; df b; cp b copied; cp nosuch c
+      ls -l d/b/x; rm l; rm h; rmdir d/e; ls -a; put ${near} d; rmdir d/near; put -p ${near} kept; ls -ln kept`;
+    const said: string[] = [];
+    for (const [name, client] of peers) {
+      const far = join(folder, name);
+      mkdirSync(far);
+      execFileSync('chown', [login.name, far]);
+      // Each may fail: how it does is what is compared.
+      const ran = await client.sftp(
+        ...batch(far)
+          .split(/[;\n]/)
+          .map((command) => `-${command.trim()}`),
+      );
+      const both = `${ran.status}\n${ran.stdout}\n${ran.stderr}`;
+      said.push(
+        both
+          .replaceAll(far, 'FAR')
+          .replaceAll(/\d\d:\d\d/g, 'TIME')
+          .replace(/^ +\d+ +\d+ .*%$/m, 'DISK'),
+      );
+      execFileSync('rm', ['-r', far]);
+    }
+    assert.equal(said[0], said[1]);
+    assert.match(said[0] ?? '', /Permission denied/);
+  });
+
+  test('carries 128 MiB byte for byte, both ways', async (t) => {
+    const size = 128 * 2 ** 20;
+    const blob = join(folder, 'blob');
+    execFileSync('sh', ['-c', `head -c ${size} /dev/urandom > ${blob}`]);
+    const wanted = await checksum(blob);
+    for (const [name, client] of peers) {
+      const [up, down] = [join(folder, 'up'), join(folder, 'down')];
+      const took: number[] = [];
+      for (const places of [
+        [blob, `:${up}`],
+        [`:${blob}`, down],
+      ]) {
+        const from = performance.now();
+        const ran = await client.scp(['-s', '-c', 'aes128-gcm@openssh.com'], ...places);
+        took.push(performance.now() - from);
+        assert.equal(ran.status, 0, ran.stderr);
+      }
+      const rates = took.map((ms) => `${(size / 1e3 / ms).toFixed(0)} MB/s`);
+      t.diagnostic(`${name}: ${rates[0]} to the host, ${rates[1]} from it`);
+      assert.deepEqual([await checksum(up), await checksum(down)], [wanted, wanted]);
+      for (const path of [up, down]) rmSync(path);
     }
   });
 });

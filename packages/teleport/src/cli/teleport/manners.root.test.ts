@@ -110,6 +110,9 @@ describe('a node lets the host have its say', { skip: cannotLaunch() }, () => {
 describe('a node makes the account that a role wants', { skip: cannotLaunch() }, () => {
   const login = `spm${process.pid}`;
   let node: OneNode;
+  const marks = ['teleport-system', 'teleport-static'].filter(
+    (mark) => spawnSync('getent', ['group', mark]).status !== 0,
+  );
   before(async () => {
     const role = { createHostUserMode: 'insecure-drop' as const, createHostUserDefaultShell: '/bin/sh' };
     node = await OneNode.create({ logins: [login], role });
@@ -118,6 +121,7 @@ describe('a node makes the account that a role wants', { skip: cannotLaunch() },
   after(async () => {
     await node?.remove();
     spawnSync('userdel', ['--remove', '--force', login]);
+    for (const mark of marks) spawnSync('groupdel', [mark]);
   });
 
   const known = () => spawnSync('getent', ['passwd', login]).status === 0;

@@ -117,13 +117,14 @@ export class Session {
   resize(size: WindowSize): void {
     if (this.#request.pty === undefined) return;
     this.#pendingSize = size;
+    this.party.resized(size);
     if (!this.#launched || !this.#announced) return; // applied when it has been launched
     this.#launched.resize(size);
-    this.party.resized(size);
     void this.#record.emit(resizeEvent(this.facts, size));
   }
 
   signal(name: string): boolean {
+    if (this.party.state !== 'running') return false;
     return this.#launched?.signal(name) ?? false;
   }
 

@@ -6,9 +6,11 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import { createClient } from '@sallyport/contracts/api/client.ts';
 import type { ResourceDocument } from '@sallyport/contracts/api/resources.ts';
+import type { SessionTracker } from '@sallyport/contracts/api/session-trackers.ts';
 import { generateSync } from 'otplib';
 import { socketTransport } from '../../membership/transport.ts';
 import { removeCgroups, removeRecorders } from '../teleport/host-remains.fixture.ts';
@@ -289,6 +291,14 @@ ssh_service: {enabled: true, listen_addr: "127.0.0.1:${await freePort()}", enhan
     transport.close();
   }
 
+  /** As the administrator sees them. */
+  async sessions(): Promise<SessionTracker[]> {
+    const transport = socketTransport(join(this.folder, 'data/auth.sock'));
+    const { sessions } = await createClient(authRoutes, transport).listSessions({});
+    transport.close();
+    return sessions;
+  }
+
   /** A new user and the link to sign up with. */
   async invite(name: string, logins = 'root', roles = 'access'): Promise<string> {
     const added = await this.tctl('users', 'add', name, `--logins=${logins}`, `--roles=${roles}`);
@@ -376,6 +386,18 @@ ssh_service: {enabled: true, listen_addr: "127.0.0.1:${await freePort()}", enhan
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line) as Record<string, unknown>)
       .filter((each) => each['event'] === event);
+  }
+
+  /** Names of the events in a finished recording's own part, once it is there. */
+  async recordedEvents(sid: string): Promise<string[]> {
+    const log = join(this.folder, 'data/log');
+    const part = `${sid}-0.events.gz`;
+    const found = await until('the recording is finished', async () => {
+      const names = await readdir(log, { recursive: true });
+      return names.find((name) => name.endsWith(part));
+    });
+    const lines = gunzipSync(await readFile(join(log, found))).toString();
+    return [...lines.matchAll(/"event":"([a-z._]+)"/g)].map((match) => match[1] ?? '');
   }
 
   async makeHome(name: string): Promise<void> {

@@ -83,7 +83,7 @@ describe('tsh join', { skip, timeout: 240_000 }, () => {
   async function begin(name: string) {
     const owner = terminal(name, `ssh ${account.name}@node-1`);
     const [session] = await until('the session is listed', async () => {
-      const sessions = (await sessionsOf(name)).filter(({ spec }) => spec.owner === name);
+      const sessions = (await cluster.sessions()).filter(({ spec }) => spec.owner === name);
       return sessions.length > 0 && sessions;
     });
     assert.ok(session);
@@ -173,6 +173,9 @@ describe('tsh join', { skip, timeout: 240_000 }, () => {
     assert.equal(await owner.ended(), 0);
     assert.equal(await peer.ended(), 0, peer.shown);
     assert.deepEqual((await ended(sid))['participants'], ['alice', 'pete', 'olga']);
+    const recorded = await cluster.recordedEvents(sid);
+    for (const each of ['session.join', 'session.input', 'session.leave'])
+      assert.ok(recorded.includes(each), `${each} is in the recording`);
     const inputs = await eventsOf('session.input', sid);
     const typed = (user: string) => inputs.filter((event) => event['user'] === user);
     assert.ok(typed('alice').length > 0 && typed('pete').length > 0, 'who typed is on record');
@@ -241,7 +244,7 @@ describe('tsh join', { skip, timeout: 240_000 }, () => {
     assert.ok(toldMs < 1_000 && stoppedMs < 1_000, `${toldMs} ms, ${stoppedMs} ms`);
     const from = owner.shown.length;
     owner.type('echo typed-while-$((1+1))\r');
-    assert.equal((await sessionsOf('bob'))[0]?.spec.state, 'paused');
+    assert.equal((await cluster.sessions())[0]?.spec.state, 'paused');
     assert.equal(readFileSync(ticks).length, last, 'frozen');
 
     const second = await moderate(sid);

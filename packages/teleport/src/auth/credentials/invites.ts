@@ -177,7 +177,7 @@ export class Invites {
     const party = relyingParty(this.#parts);
     const id = randomUUID();
     if (webauthn !== undefined && party !== undefined && offersWebauthn(mode, party)) {
-      const named = { id, name: device_name ?? 'security key' };
+      const named = { id, name: device_name ?? 'security key', added: now().toISOString() };
       const proof = await checkRegistration(
         party,
         webauthn,
@@ -196,7 +196,8 @@ export class Invites {
       const step = await checkTotp({ secret: invite.totpSecret, lastStep: 0 }, otp, now());
       if (step !== undefined) {
         const name = device_name ?? 'authenticator app';
-        return { type: 'totp', id, name, secret: invite.totpSecret, lastStep: step };
+        const added = now().toISOString();
+        return { type: 'totp', id, name, secret: invite.totpSecret, lastStep: step, added };
       }
       await this.#attempts.failed(undefined, remote_addr);
       throw new AppError('denied', 'auth.bad_second_factor', 'The one-time code is wrong.', {

@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readlink, rename, rm, writeFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import { removeCgroup } from './host-remains.ts';
@@ -120,9 +120,13 @@ export class DebianHost {
     return `${stdout}${stderr}`;
   }
 
-  /** Its path as this machine sees it; for reading. */
-  path(inside: string): string {
-    return join(`/proc/${this.#keeper.pid}/root`, inside);
+  /** A file of it; empty when there is none. */
+  read(path: string): string {
+    try {
+      return readFileSync(join(`/proc/${this.#keeper.pid}/root`, path), 'utf8');
+    } catch {
+      return '';
+    }
   }
 
   /** Files that are not as debootstrap made them, less what belongs to dpkg, apt and logs. */

@@ -149,18 +149,4 @@ describe('second factors', { skip, timeout: 220_000, concurrency: true }, () => 
     alone.kill();
     await alone.end();
   });
-
-  test('an authenticator app is added after the old one is proven, and removed again; the last one stays', async () => {
-    await cluster.person('dan', { logins: account.name });
-    assert.equal((await cluster.logIn('dan')).status, 0);
-    const refused = await cluster.tsh('dan', ['mfa', 'add', '--type=totp', '--name=second'], {
-      input: '000000\n',
-    });
-    assert.equal(refused.status, 3);
-    const last = await cluster.tsh('dan', ['mfa', 'rm', 'authenticator app'], {
-      input: `${await cluster.code('dan')}\n`,
-    });
-    assert.equal(last.status, 5);
-    assert.match(last.stderr, /your last second factor/);
-  });
 });

@@ -115,7 +115,8 @@ describe('a node makes the account that a role wants', { skip: cannotLaunch() },
   );
   before(async () => {
     const role = { createHostUserMode: 'insecure-drop' as const, createHostUserDefaultShell: '/bin/sh' };
-    node = await OneNode.create({ logins: [login], role });
+    const sshYaml = '  commands: [{ name: kernel, command: [uname, -s], period: 1h }]';
+    node = await OneNode.create({ logins: [login], role, sshYaml });
     await node.startChild();
   });
   after(async () => {
@@ -140,6 +141,14 @@ describe('a node makes the account that a role wants', { skip: cannotLaunch() },
     );
   });
 
+  const tctl = fileURLToPath(new URL('../../../bin/tctl', import.meta.url));
+  const run = (...args: string[]) =>
+    execFileSync(tctl, [...args, '-c', join(node.folder, 'teleport.yaml')], { stdio: 'pipe' }).toString();
+
+  test('and tells the cluster what its labels’ commands print', () => {
+    assert.match(run('get', 'nodes'), /kernel: Linux/);
+  });
+
   test('and one that the cluster wants on hosts like it, with nobody logging in', async () => {
     const name = `${login}s`;
     const file = join(node.folder, 'static.yaml');
@@ -148,9 +157,6 @@ describe('a node makes the account that a role wants', { skip: cannotLaunch() },
       file,
       `kind: static_host_user\nmetadata: { name: ${name} }\nspec: { matchers: [${matcher}] }\n`,
     );
-    const tctl = fileURLToPath(new URL('../../../bin/tctl', import.meta.url));
-    const run = (...args: string[]) =>
-      execFileSync(tctl, [...args, '-c', join(node.folder, 'teleport.yaml')], { stdio: 'pipe' }).toString();
     try {
       run('create', '-f', file);
       await until('the account is there', () => spawnSync('getent', ['passwd', name]).status === 0);

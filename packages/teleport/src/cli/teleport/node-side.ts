@@ -80,7 +80,7 @@ export async function openNodeSide(given: NodeSideOptions): Promise<NodeSide> {
     closers.push(closeKernel);
     metrics.kernel(kernel, enhanced);
     diagnostics?.check('recorder', () => (kernel.link.recorder ? undefined : 'the kernel recorder is away'));
-    const hostUsers = await openHostUsers(options, (draft) => void host.emitLate(cluster.stamp, draft));
+    const hostUsers = openHostUsers(options, (draft) => void host.emitLate(cluster.stamp, draft));
     closers.push(() => hostUsers.close());
     const hostOptions = {
       get node() {
@@ -194,9 +194,9 @@ function keepStaticUsers(options: NodeSideOptions, hostUsers: HostUsers): () => 
 }
 
 /** They go when no session of this host's daemons needs them: with the session's journal. */
-function openHostUsers(options: NodeSideOptions, emit: (draft: EventDraft) => void): Promise<HostUsers> {
+function openHostUsers(options: NodeSideOptions, emit: (draft: EventDraft) => void): HostUsers {
   const { config, cluster, registry, log } = options;
-  return HostUsers.open({
+  return new HostUsers({
     dataDir: config.dataDir,
     hostUuid: cluster.member.hostUuid,
     inUse: async () => {

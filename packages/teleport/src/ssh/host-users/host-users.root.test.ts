@@ -25,9 +25,9 @@ describe('accounts made for visitors', { skip: cannotLaunch() }, () => {
     ...{ mode: 'insecure-drop', groups: [], sudoers: [], shell: undefined },
     ...more,
   });
-  async function agent(dataDir = mkdtempSync('/tmp/sallyport-hu-')): Promise<HostUsers & { dir: string }> {
+  function agent(dataDir = mkdtempSync('/tmp/sallyport-hu-')): HostUsers & { dir: string } {
     if (!dirs.includes(dataDir)) dirs.push(dataDir);
-    const users = await HostUsers.open({
+    const users = new HostUsers({
       ...{ dataDir, hostUuid: `test-${dirs.indexOf(dataDir)}-${process.pid}`, log },
       inUse: async () => inUse,
       audit: (event) => void events.push(event),
@@ -63,7 +63,7 @@ describe('accounts made for visitors', { skip: cannotLaunch() }, () => {
   });
 
   test('one is made with its groups, home and shell, and deleted when its last session is over', async () => {
-    const users = await agent();
+    const users = agent();
     inUse.add(name);
     await users.obtain(name, wants({ groups: [group], shell: '/bin/dash' }), 'alice');
     assert.deepEqual(groupsOf(name), [name, group, 'teleport-system'].sort());
@@ -79,7 +79,7 @@ describe('accounts made for visitors', { skip: cannotLaunch() }, () => {
   });
 
   test('with keep it stays, and gets the groups of its next session', async () => {
-    const users = await agent();
+    const users = agent();
     await users.obtain(name, wants({ mode: 'keep', groups: [group] }), 'alice');
     await users.tidy();
     assert.deepEqual(groupsOf(name), [name, group, 'teleport-keep'].sort());
@@ -93,7 +93,7 @@ describe('accounts made for visitors', { skip: cannotLaunch() }, () => {
   test('sudoers hold while there is a session, and only such as sudo understands', {
     skip: noSudo,
   }, async () => {
-    const users = await agent();
+    const users = agent();
     inUse.add(name);
     await users.obtain(name, wants({ mode: 'keep', sudoers: ['ALL=(ALL) NOPASSWD: /bin/true'] }), 'alice');
     const [file = ''] = sudoersFiles();
@@ -116,7 +116,7 @@ describe('accounts made for visitors', { skip: cannotLaunch() }, () => {
     const there = createLogin('h');
     try {
       const before = [groupsOf(there.name), execFileSync('getent', ['shadow', there.name]).toString()];
-      const users = await agent();
+      const users = agent();
       await users.obtain(there.name, wants({ groups: [group], sudoers: ['ALL=(ALL) ALL'] }), 'alice');
       await users.obtain('root', wants({ groups: [group] }), 'alice');
       await users.tidy();
@@ -129,7 +129,7 @@ describe('accounts made for visitors', { skip: cannotLaunch() }, () => {
   });
 
   test('one whose mark an administrator took away is not deleted', async () => {
-    const users = await agent();
+    const users = agent();
     await users.obtain(name, wants(), 'alice');
     execFileSync('usermod', ['--groups', '', name]);
     await users.tidy();
@@ -137,19 +137,38 @@ describe('accounts made for visitors', { skip: cannotLaunch() }, () => {
   });
 
   test('what a killed daemon left is deleted at the next start, another agent’s is not', async () => {
-    const dead = await agent();
+    const dead = agent();
     await dead.obtain(name, wants(), 'alice');
-    const other = await agent();
+    const other = agent();
     await other.obtain(name, wants(), 'bob'); // logs in to it, too
     await other.tidy();
     assert.ok(exists('passwd', name), 'not the other agent’s');
-    const next = await agent(dead.dir);
+    const next = agent(dead.dir);
     await next.tidy();
     assert.equal(exists('passwd', name), false);
   });
 
+  test('two daemons of one agent keep one book', async () => {
+    const retiring = agent();
+    await retiring.obtain(name, wants(), 'alice');
+    const heir = agent(retiring.dir);
+    const second = `${name}h`;
+    try {
+      inUse.add(name);
+      await heir.obtain(second, wants(), 'bob');
+      inUse = new Set([second]);
+      await retiring.tidy();
+      assert.equal(exists('passwd', name), false);
+      inUse = new Set();
+      await agent(retiring.dir).tidy();
+      assert.equal(exists('passwd', second), false, 'who comes after both knows of it');
+    } finally {
+      spawnSync('userdel', ['--remove', second]);
+    }
+  });
+
   test('while a process of it runs it stays, which is told once', async () => {
-    const users = await agent();
+    const users = agent();
     await users.obtain(name, wants(), 'alice');
     const child = spawn('setpriv', ['--reuid', name, '--clear-groups', '--regid', name, 'sleep', '100']);
     await eventually('it runs', () => spawnSync('pgrep', ['-u', name]).status === 0);
@@ -174,7 +193,7 @@ describe('accounts made for visitors', { skip: cannotLaunch() }, () => {
       gid: 47_312,
       takesOver: false,
     };
-    const users = await agent();
+    const users = agent();
     const apply = (more: object = {}) => users.applyStatic([{ ...wanted, sudoers: [], ...more }]);
     await apply();
     assert.match(execFileSync('getent', ['passwd', name]).toString(), /:47311:47312:.*:\/bin\/sh$/m);
@@ -187,7 +206,7 @@ describe('accounts made for visitors', { skip: cannotLaunch() }, () => {
     await apply({ groups: [], sudoers: ['ALL=(ALL) NOPASSWD: /bin/true'] });
     assert.deepEqual(groupsOf(name), [name, 'teleport-static'].sort());
     assert.equal(sudoersFiles().length, noSudo ? 0 : 1);
-    const next = await agent(users.dir);
+    const next = agent(users.dir);
     await next.applyStatic([]);
     assert.deepEqual(sudoersFiles(), []);
     assert.ok(exists('passwd', name));
@@ -197,7 +216,7 @@ describe('accounts made for visitors', { skip: cannotLaunch() }, () => {
   test('a static one does not take over an account of the host, unless it says so', async () => {
     const there = createLogin('s');
     try {
-      const users = await agent();
+      const users = agent();
       const wanted = {
         login: there.name,
         groups: [group],
@@ -219,7 +238,7 @@ describe('accounts made for visitors', { skip: cannotLaunch() }, () => {
   });
 
   test('names that would be something else to the host’s programs are refused', async () => {
-    const users = await agent();
+    const users = agent();
     for (const login of ['-r', 'a b', 'a:b', 'A', '..', 'x'.repeat(33)])
       await assert.rejects(users.obtain(login, wants(), 'alice'), { code: 'host_user.name' });
     for (const bad of ['-g', 'a,root', '', 'x y'])

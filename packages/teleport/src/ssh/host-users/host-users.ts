@@ -37,14 +37,10 @@ export class HostUsers {
   readonly #failed = new Set<string>();
   #closed = false;
 
-  private constructor(options: HostUsersOptions, accounts: MadeAccounts) {
+  constructor(options: HostUsersOptions) {
     this.#options = options;
-    this.#accounts = accounts;
-    this.#static = new StaticAccounts({ ...options, accounts, defaultShell });
-  }
-
-  static async open(options: HostUsersOptions): Promise<HostUsers> {
-    return new HostUsers(options, await MadeAccounts.open(options.dataDir));
+    this.#accounts = new MadeAccounts(options.dataDir);
+    this.#static = new StaticAccounts({ ...options, accounts: this.#accounts, defaultShell });
   }
 
   /** Resolves when the account is as the role wants it, or is none of ours. Rejects with an AppError that may be shown. */
@@ -61,7 +57,7 @@ export class HostUsers {
 
   /** Takes away what no session needs any more: at start, and whenever a session is over. Never rejects. */
   async tidy(): Promise<void> {
-    if (this.#accounts.all.length === 0 || this.#closed) return;
+    if (this.#closed) return;
     await this.#inTurn(() => this.#tidy()).catch((err) =>
       this.#options.log.error({ err }, 'accounts of ended sessions were not looked at'),
     );
@@ -121,7 +117,7 @@ export class HostUsers {
     user: string,
     present: readonly string[],
   ): Promise<void> {
-    const known = this.#accounts.get(login);
+    const known = await this.#accounts.get(login);
     const marks = Object.values(markGroups).filter((mark) => present.includes(mark));
     const mode = present.includes(markGroups.keep) ? 'keep' : 'insecure-drop';
     await this.#accounts.set(login, { mode, made: known?.made ?? false, user });
@@ -141,10 +137,10 @@ export class HostUsers {
   }
 
   async #tidy(): Promise<void> {
+    const ofSessions = (await this.#accounts.all()).filter(([, { mode }]) => mode !== 'static');
+    if (ofSessions.length === 0) return;
     const inUse = await this.#options.inUse();
-    for (const [login, account] of this.#accounts.all) {
-      if (!inUse.has(login) && account.mode !== 'static') await this.#takeAway(login, account);
-    }
+    for (const [login, account] of ofSessions) if (!inUse.has(login)) await this.#takeAway(login, account);
     clearTimeout(this.#retry);
     if (this.#failed.size > 0 && !this.#closed)
       this.#retry = setTimeout(() => void this.tidy(), retryMs).unref();

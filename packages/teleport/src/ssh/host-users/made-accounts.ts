@@ -11,46 +11,48 @@ export interface MadeAccount {
   readonly user?: string;
 }
 
+/** Read anew each time: a daemon that takes over from us, and we, may both have sessions for a while. */
 export class MadeAccounts {
   readonly #path: string;
-  readonly #accounts: Map<string, MadeAccount>;
 
-  private constructor(path: string, accounts: Map<string, MadeAccount>) {
-    this.#path = path;
-    this.#accounts = accounts;
+  constructor(dataDir: string) {
+    this.#path = join(dataDir, 'host-users.json');
   }
 
-  static async open(dataDir: string): Promise<MadeAccounts> {
-    const path = join(dataDir, 'host-users.json');
-    const text = await readFile(path, 'utf8').catch(() => '{}');
-    return new MadeAccounts(path, new Map(Object.entries(JSON.parse(text) as Record<string, MadeAccount>)));
+  async get(login: string): Promise<MadeAccount | undefined> {
+    return (await this.#read()).get(login);
   }
 
-  get(login: string): MadeAccount | undefined {
-    return this.#accounts.get(login);
-  }
-
-  get all(): readonly (readonly [login: string, account: MadeAccount])[] {
-    return [...this.#accounts];
+  async all(): Promise<readonly (readonly [login: string, account: MadeAccount])[]> {
+    return [...(await this.#read())];
   }
 
   async set(login: string, account: MadeAccount): Promise<void> {
-    this.#accounts.set(login, account);
-    await this.#write();
+    await this.#write((await this.#read()).set(login, account));
   }
 
   async forget(login: string): Promise<void> {
-    if (this.#accounts.delete(login)) await this.#write();
+    const accounts = await this.#read();
+    if (accounts.delete(login)) await this.#write(accounts);
   }
 
-  async #write(): Promise<void> {
-    const file = await open(`${this.#path}.new`, 'w', 0o600);
+  async #read(): Promise<Map<string, MadeAccount>> {
+    const text = await readFile(this.#path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return '{}';
+      throw error;
+    });
+    return new Map(Object.entries(JSON.parse(text) as Record<string, MadeAccount>));
+  }
+
+  async #write(accounts: ReadonlyMap<string, MadeAccount>): Promise<void> {
+    const draft = `${this.#path}.${process.pid}`;
+    const file = await open(draft, 'w', 0o600);
     try {
-      await file.writeFile(JSON.stringify(Object.fromEntries(this.#accounts)));
+      await file.writeFile(JSON.stringify(Object.fromEntries(accounts)));
       await file.sync();
     } finally {
       await file.close();
     }
-    await rename(`${this.#path}.new`, this.#path);
+    await rename(draft, this.#path);
   }
 }

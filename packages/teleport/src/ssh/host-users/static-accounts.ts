@@ -28,7 +28,7 @@ export class StaticAccounts {
   async apply(wanted: readonly StaticAccount[]): Promise<void> {
     for (const account of wanted) await this.#ensure(account);
     const names = new Set(wanted.map(({ login }) => login));
-    for (const [login, { mode }] of this.#options.accounts.all)
+    for (const [login, { mode }] of await this.#options.accounts.all())
       if (mode === 'static' && !names.has(login)) await this.#letGo(login);
   }
 
@@ -74,7 +74,8 @@ export class StaticAccounts {
 
   async #adapt({ login, groups, sudoers }: StaticAccount, present: readonly string[]): Promise<void> {
     const { accounts, audit, hostUuid } = this.#options;
-    if (accounts.get(login)?.mode !== 'static') await accounts.set(login, { mode: 'static', made: false });
+    if ((await accounts.get(login))?.mode !== 'static')
+      await accounts.set(login, { mode: 'static', made: false });
     const all = [staticMark, ...groups];
     // The first is the account's own.
     const same = sameNames(present.slice(1), all);

@@ -38,13 +38,17 @@ export async function onceOnly<T>(
   const done = once.repeated ? await before() : undefined;
   if (done !== undefined) return done.answer;
   const expires = new Date(now().getTime() + rememberMs);
+  const call: Running = { key, expires, answer: undefined, marked: false };
   try {
-    return await running.run({ key, expires, answer: undefined, marked: false }, work);
+    return await running.run(call, work);
   } catch (error) {
     // The first attempt may still have been running when we looked.
     const late = once.repeated ? await before() : undefined;
     if (late === undefined) throw error;
     return late.answer;
+  } finally {
+    // What it has set going, and goes on, is no part of it.
+    call.answer = undefined;
   }
 }
 

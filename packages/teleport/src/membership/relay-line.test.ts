@@ -100,7 +100,7 @@ test('a certificate that is not one of a proxy of this cluster is refused', asyn
 
 test('a word of another key than the certificate’s, or for another node, is refused', async () => {
   await refuses(/signature of the relay/, lineOf({ signer: new KeySigner(generateEd25519()) }));
-  await refuses(/another node/, lineOf({ node: proxyUuid }));
+  await refuses(/another host/, lineOf({ node: proxyUuid }));
 });
 
 test('a proxy that is locked is not believed any more', async () => {

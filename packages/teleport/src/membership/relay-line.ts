@@ -29,7 +29,7 @@ const maxSkewMs = 60_000;
 
 const claim = z.strictObject({
   remote: z.strictObject({ host: z.string().min(1).max(64), port: z.int().min(0).max(65_535) }),
-  /** Uuid of the node it is meant for: another one refuses it. */
+  /** Uuid of the node it is meant for, or `auth`: whoever else gets it refuses it. */
   node: z.string().max(64),
   /** Unix time, ms. */
   issued: z.int(),
@@ -58,7 +58,7 @@ export async function relayLine({ signer, certificate, node, remote, now }: Rela
 
 export interface RelayJudgeOptions {
   readonly cluster: { readonly trust: Trust; readonly locks: readonly LockDocument[] };
-  /** Ours. */
+  /** Ours; `auth`, for an auth server. */
   readonly hostUuid: string;
   readonly now: () => Date;
 }
@@ -106,7 +106,7 @@ export class RelayJudge {
     const { remote, node, issued, nonce } = parsed.data;
     const { hostUuid, now } = this.#options;
     const nowMs = now().getTime();
-    if (node !== hostUuid) return { refuse: "the relay's word is meant for another node" };
+    if (node !== hostUuid) return { refuse: "the relay's word is meant for another host" };
     const skewMs = nowMs - issued;
     if (Math.abs(skewMs) > maxSkewMs) {
       const when = skewMs > 0 ? 'old' : 'in the future';

@@ -2,11 +2,14 @@
 // or tctl checks auth itself, and auth checks them.
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { Address } from '../config/config.ts';
 import type { ProxyLog } from './proxy.ts';
 import { splice } from './splice.ts';
 
 export interface AuthRelayOptions {
   dialAuth(): Promise<Duplex>;
+  /** What is said to auth before the client's first byte: whose connection it is. `undefined`: nothing. */
+  preface(remote: Address): Promise<string | undefined>;
   readonly timeoutMs: number;
   readonly moved: (bytes: number) => void;
   readonly failed: () => void;
@@ -18,6 +21,7 @@ const alert = Buffer.of(21, 3, 3, 0, 2, 2, 80);
 
 export async function relayToAuth(socket: Socket, options: AuthRelayOptions): Promise<void> {
   const gone = new AbortController();
+  const remote = { host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 };
   const onClose = () => gone.abort();
   socket.once('close', onClose);
   const auth = await dial(options);
@@ -27,8 +31,20 @@ export async function relayToAuth(socket: Socket, options: AuthRelayOptions): Pr
     socket.destroySoon();
     return;
   }
-  if (gone.signal.aborted) auth.destroy();
-  else await splice(socket, auth, { moved: options.moved });
+  if (gone.signal.aborted) {
+    auth.destroy();
+    return;
+  }
+  const line = await options.preface(remote).catch((error: unknown) => {
+    options.log.warn({ error: String(error) }, 'whose connection it is could not be told to auth');
+    return undefined;
+  });
+  if (socket.destroyed) {
+    auth.destroy();
+    return;
+  }
+  if (line !== undefined) auth.write(line);
+  await splice(socket, auth, { moved: options.moved });
 }
 
 async function dial(options: AuthRelayOptions): Promise<Duplex | undefined> {

@@ -3,26 +3,20 @@ import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { NodeDocument } from '@sallyport/contracts/api/resources.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
-import { readPrivateKey } from '../ca/openssh-private-key.ts';
-import { KeySigner } from '../ca/signature.ts';
 import { parseAddress } from '../config/address.ts';
 import type { Address } from '../config/config.ts';
-import { relayLine } from '../membership/relay-line.ts';
-import type { HostKey } from '../ssh-transport/ssh-server.ts';
 import type { Agents } from './agents.ts';
-import type { ProxyIdentity } from './proxy.ts';
+import type { RelayWords } from './relay-words.ts';
 
 export interface NodeDialerOptions {
   readonly agents: Agents;
   /** Signs, for nodes dialled by address, whose the connection is; through a tunnel the channel says it. */
-  readonly identity: Pick<ProxyIdentity, 'hostKeys'>;
+  readonly words: RelayWords;
   readonly timeoutMs: number;
-  readonly now: () => Date;
 }
 
 export class NodeDialer {
   readonly #options: NodeDialerOptions;
-  #signer: { readonly of: HostKey['privateKey']; readonly signer: KeySigner } | undefined;
 
   constructor(options: NodeDialerOptions) {
     this.#options = options;
@@ -43,27 +37,13 @@ export class NodeDialer {
     // Any other server would take the line for the beginning of a broken client.
     if (spec.takes_relay_line !== true) return socket;
     try {
-      const line = await this.#line(metadata.name, remote);
+      const line = await this.#options.words.line(metadata.name, remote);
       if (line !== undefined) socket.write(line);
       return socket;
     } catch (error) {
       socket.destroy();
       throw error;
     }
-  }
-
-  async #line(node: string, remote: Address): Promise<string | undefined> {
-    const { identity, now } = this.#options;
-    const key = identity.hostKeys.find(({ certificate }) => certificate !== undefined);
-    if (key?.certificate === undefined) return undefined;
-    // Read once: a renewal brings another certificate for the same key.
-    if (this.#signer?.of !== key.privateKey)
-      this.#signer = {
-        of: key.privateKey,
-        signer: new KeySigner(readPrivateKey(key.privateKey.toString())),
-      };
-    const { signer } = this.#signer;
-    return relayLine({ signer, certificate: key.certificate, node, remote, now: now() });
   }
 
   async #openTunnel(hostUuid: string, hostname: string, remote: Address): Promise<Duplex> {

@@ -84,6 +84,8 @@ export interface ProxyOptions {
   readonly now: () => Date;
   /** A new raw TCP connection to some auth server, for streams that are TLS between their ends. */
   dialAuth(): Promise<Duplex>;
+  /** Whoever answers there believes a signed line about whose connection it is. Default: no. */
+  readonly authTakesRelayLine?: () => boolean;
   readonly limits?: Partial<ProxyLimits>;
   /** How each port comes to listen; default: its address is bound. */
   readonly bind?: (port: 'proxy-web' | 'proxy-ssh' | 'proxy-tunnel') => Bind;

@@ -132,7 +132,7 @@ test('words of others than the cluster’s proxies, and words that were used or 
   );
   assert.match(await refusalOf(await word(as(['node']))), /not one of a proxy/);
   assert.match(await refusalOf(await word(newHost(['proxy'], [], { publicKey }))), /not for "proxy\./);
-  assert.match(await refusalOf(await word(as(['proxy']), { node: gate.host.uuid })), /another node/);
+  assert.match(await refusalOf(await word(as(['proxy']), { node: gate.host.uuid })), /another host/);
   const past = new Date(Date.now() - 90_000);
   assert.match(await refusalOf(await word(as(['proxy']), { now: past })), /90 s old/);
   const good = await word(as(['proxy']));

@@ -2,6 +2,7 @@
 import type { TLSSocket } from 'node:tls';
 import { alpnProtocols } from '@sallyport/contracts/api/tunnel.ts';
 import { Registry } from 'prom-client';
+import type { Address } from '../config/config.ts';
 import type { ConnectionSource, Refusal, SshServer } from '../ssh-transport/ssh-server.ts';
 import { Agents } from './agents.ts';
 import { relayToAuth } from './auth-relay.ts';
@@ -11,6 +12,7 @@ import { type ProxyMetrics, proxyMetrics } from './metrics.ts';
 import { NodeDialer } from './node-dialer.ts';
 import type { ProxyLimits, ProxyOptions, Readiness, RunningProxy } from './proxy.ts';
 import { proxyEvents, tellRefusal } from './refused-log-in.ts';
+import { RelayWords } from './relay-words.ts';
 import { createTlsEndpoint, type TlsEndpoint } from './tls-endpoint.ts';
 import { startTlsMux, type TlsMux } from './tls-mux.ts';
 import { agentLock, startTunnelServer } from './tunnel-server.ts';
@@ -64,6 +66,7 @@ class Parts implements RunningProxy {
   readonly #options: ProxyOptions;
   readonly #limits: ProxyLimits;
   readonly #agents: Agents;
+  readonly #words: RelayWords;
   readonly #metrics: ProxyMetrics;
   readonly #undo: (() => void)[] = [];
   #certificate: WebCertificate | undefined;
@@ -78,6 +81,7 @@ class Parts implements RunningProxy {
     this.#options = options;
     this.#limits = limitsOf(options);
     this.#agents = new Agents(this.#limits.maxAgents);
+    this.#words = new RelayWords(options);
     this.registry = options.registry ?? new Registry();
     this.#metrics = proxyMetrics(this.registry, {
       connections: () => this.#mux?.connections ?? 0,
@@ -153,9 +157,8 @@ class Parts implements RunningProxy {
     const agents = this.#agents;
     const dialer = new NodeDialer({
       agents,
-      identity: proxy.identity,
+      words: this.#words,
       timeoutMs: limits.dialTimeoutMs,
-      now: proxy.now,
     });
     const meter = this.#metrics;
     const refused = (service: 'gateway' | 'tunnel') => (refusal: Refusal) => {
@@ -214,6 +217,8 @@ class Parts implements RunningProxy {
     const metrics = this.#metrics;
     const relay = {
       dialAuth: () => dialAuth.call(this.#options),
+      preface: async (remote: Address) =>
+        this.#options.authTakesRelayLine?.() === true ? this.#words.line('auth', remote) : undefined,
       timeoutMs: this.#limits.dialTimeoutMs,
       moved: (bytes: number) => metrics.authBytes(bytes),
       failed: () => metrics.authDialFailed(),

@@ -4,6 +4,7 @@
 import type { Server } from 'node:net';
 import type { TLSSocket, TlsOptions } from 'node:tls';
 import type { AppError } from '@sallyport/contracts/errors.ts';
+import type { RelayVerdict } from '../../ssh-transport/ssh-server.ts';
 import type { ApiMetrics } from './api-metrics.ts';
 import { endpointsOf, type RouteTable } from './call.ts';
 import type { Caller, Handlers } from './handler.ts';
@@ -54,6 +55,9 @@ export interface TlsListener {
    * AppError (`denied`) for a certificate that is not accepted; without any the caller is `anyone`.
    */
   readonly callerOf: (socket: TLSSocket) => Caller | Promise<Caller>;
+  /** Judges the signed line of a proxy that hands over a connection: whose it is. Without it such lines are refused. */
+  readonly relayed?: (line: string) => Promise<RelayVerdict>;
+  readonly onRelayRefused?: (reason: string, remote: string) => void;
 }
 
 export interface SocketListener {

@@ -104,7 +104,7 @@ export class HttpApi {
     if (this.#options.listener.isStale(request.raw.socket)) reply.header('connection', 'close');
     this.#refuseIfBusy();
     const caller = await this.#callerOf(request, reply, endpoint);
-    const remoteAddress = request.raw.socket.remoteAddress ?? '';
+    const remoteAddress = this.#options.listener.remoteOf(request.raw.socket);
     if (caller.kind === 'anyone') this.#slow(this.#anonymous, remoteAddress, reply);
     if (endpoint === undefined) return;
     const abort = new AbortController();
@@ -135,7 +135,7 @@ export class HttpApi {
       const reason = AppError.from(thrown);
       // Whoever has a certificate that ended must still be able to learn so, and to log in or join again.
       if (reason.kind === 'denied' && endpoint?.route.access === 'anyone') return { kind: 'anyone' };
-      const remoteAddress = request.raw.socket.remoteAddress ?? '';
+      const remoteAddress = this.#options.listener.remoteOf(request.raw.socket);
       if (reason.kind === 'denied') {
         this.#slow(this.#anonymous, remoteAddress, reply);
         this.#refused('certificate', request, endpoint, { caller: undefined, remoteAddress, reason });

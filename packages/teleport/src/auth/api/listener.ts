@@ -11,6 +11,7 @@ import { alpnProtocols } from '@sallyport/contracts/api/tunnel.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { ApiLimits, ApiServer, TlsListener } from './api-server.ts';
 import type { Caller } from './handler.ts';
+import { RelayedConnections } from './relayed-connections.ts';
 
 export interface HttpListener {
   /** Made when the HTTP layer asks, once. */
@@ -21,9 +22,13 @@ export interface HttpListener {
   replaceTls(tls: TlsOptions): void;
   /** Of before the last replaceTls. */
   isStale(socket: Socket): boolean;
+  /** Address of the person's machine, as far as it is known. */
+  remoteOf(socket: Socket): string;
   close(graceMs: number): Promise<void>;
 }
 
+/** From the first packet to a caller; as long for the first byte of a relay or of TLS. */
+const handshakeMs = 10_000;
 /** ALPN of the API behind a proxy's port, see the proxy's mux. */
 const alpn = [alpnProtocols.auth, 'http/1.1'];
 
@@ -31,9 +36,15 @@ export function listenOnTls(listen: TlsListener, limits: ApiLimits): HttpListene
   let server: TlsServer | undefined;
   let current = new WeakSet<Socket>();
   const made = () => server ?? unmade();
+  const relayed = new RelayedConnections({
+    judge: listen.relayed ?? (async () => ({ refuse: 'no relay is known here' })),
+    onRefused: listen.onRelayRefused ?? (() => undefined),
+    timeoutMs: handshakeMs,
+  });
   return {
     server(onRequest) {
       server = createTlsServer({ ...httpOptions(limits), ...tlsOptions(listen.tls) }, onRequest);
+      lookFirst(server, relayed);
       boundAnonymous(server, limits.anonymousConnections);
       server.on('secureConnection', (socket: TLSSocket) => current.add(socket));
       return withLimits(server, limits);
@@ -50,7 +61,12 @@ export function listenOnTls(listen: TlsListener, limits: ApiLimits): HttpListene
       current = new WeakSet();
     },
     isStale: (socket) => !current.has(socket),
-    close: (graceMs) => closeServer(made(), graceMs),
+    remoteOf: (socket) => relayed.remoteOf(socket),
+    async close(graceMs) {
+      const closed = closeServer(made(), graceMs);
+      relayed.close();
+      await closed;
+    },
   };
 }
 
@@ -69,6 +85,7 @@ export function listenOnSocket(socketPath: string, limits: ApiLimits): HttpListe
     callerOf: (_socket, operator) => ({ kind: 'admin', user: operator ?? 'root' }),
     replaceTls() {},
     isStale: () => false,
+    remoteOf: (socket) => socket.remoteAddress ?? '',
     async close(graceMs) {
       await rm(socketPath, { force: true });
       await closeServer(made(), graceMs);
@@ -79,7 +96,7 @@ export function listenOnSocket(socketPath: string, limits: ApiLimits): HttpListe
 function tlsOptions(tls: TlsOptions): ServerOptions {
   return {
     ALPNProtocols: alpn,
-    handshakeTimeout: 10_000,
+    handshakeTimeout: handshakeMs,
     ...tls,
     minVersion: 'TLSv1.3',
     requestCert: true,
@@ -107,6 +124,17 @@ function withLimits<S extends Server>(server: S, limits: ApiLimits): S {
   // Neither reads nor writes: a reader of an answer that stopped reading. Streams have a shorter bound of their own.
   server.timeout = 2 * Math.max(limits.handlerMs, limits.idleMs);
   return server;
+}
+
+/** TLS gets each connection once its first bytes were looked at, and as if they had not been. */
+function lookFirst(server: TlsServer, relayed: RelayedConnections): void {
+  const serve = server.listeners('connection');
+  server.removeAllListeners('connection');
+  server.on('connection', (socket: Socket) =>
+    relayed.accept(socket, (opened) => {
+      for (const listener of serve) listener.call(server, opened);
+    }),
+  );
 }
 
 function boundAnonymous(server: TlsServer, max: number): void {

@@ -2,6 +2,7 @@
 // file for the administrator), and the intake of other hosts' events.
 import { join } from 'node:path';
 import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
+import type { LockDocument } from '@sallyport/contracts/api/resources.ts';
 import type { AuditLog, PositionedLog } from '../../audit/audit-log.ts';
 import type { EventPages } from '../../audit/search-page.ts';
 import type { EventStamp } from '../../audit/session-emitter.ts';
@@ -9,10 +10,15 @@ import { apiMetrics } from '../../auth/api/api-metrics.ts';
 import { type ApiServer, type RefusedCall, startApiServer } from '../../auth/api/api-server.ts';
 import { certificateCaller } from '../../auth/api/caller-of.ts';
 import { EventIntake } from '../../auth/api/event-intake.ts';
+import { authAudience } from '../../auth/api/relayed-connections.ts';
+import { listDocuments } from '../../auth/documents.ts';
+import type { Store } from '../../auth/store/store.ts';
+import { keepWatching } from '../../auth/store-watch.ts';
 import type { HostKeys } from '../../ca/host-keys.ts';
 import { serverTlsOptions } from '../../ca/tls-options.ts';
 import type { Config } from '../../config/config.ts';
 import { HostMember } from '../../membership/host-member.ts';
+import { RelayJudge } from '../../membership/relay-line.ts';
 import type { NodeLog } from '../../ssh/node-log.ts';
 import {
   type AuthCore,
@@ -83,7 +89,7 @@ async function serve(options: AuthSideOptions, state: AuthState): Promise<AuthSi
   const core = await openAuthCore({ ...options, sharedLog, emitEvents }, state);
   const member = await enrol(core, options);
   const metrics = apiMetrics(options.metrics.registry);
-  const listen = () => startListeners(options, { core, member, metrics });
+  const listen = () => startListeners(options, { core, member, metrics, store: state.store });
   let listeners: Listeners | undefined = await listen();
   const letGo = async () => {
     await listeners?.close();
@@ -131,11 +137,12 @@ interface Served {
   readonly core: AuthCore;
   readonly member: HostMember;
   readonly metrics: ReturnType<typeof apiMetrics>;
+  readonly store: Store;
 }
 
 async function startListeners(
   options: AuthSideOptions,
-  { core, member, metrics }: Served,
+  { core, member, metrics, store }: Served,
 ): Promise<Listeners> {
   const { config, log, version, sockets } = options;
   const { authorities } = core;
@@ -155,6 +162,19 @@ async function startListeners(
     ...shared,
     listen: { socketPath: authSocketPath(config.dataDir) },
   });
+  const locks = await followLocks(store);
+  const relays = new RelayJudge({
+    cluster: {
+      get trust() {
+        return authorities.trust();
+      },
+      get locks() {
+        return locks.now;
+      },
+    },
+    hostUuid: authAudience,
+    now: () => new Date(),
+  });
   const server = await startApiServer({
     ...shared,
     listen: {
@@ -166,6 +186,8 @@ async function startListeners(
         () => new Date(),
       ),
       bind: sockets.bind('auth'),
+      relayed: async (line) => relays.judge(line),
+      onRelayRefused: (reason, remote) => log.warn({ reason, remote }, 'a connection of a relay was refused'),
     },
   });
   const stops = [
@@ -176,8 +198,30 @@ async function startListeners(
     address: 'port' in server.address ? server.address : { host, port },
     async close() {
       for (const stop of stops) stop();
+      locks.stop();
       await Promise.all([closeServer(server), closeServer(socket)]);
     },
+  };
+}
+
+/** The cluster's locks as the store has them, for questions that cannot wait. */
+async function followLocks(store: Store): Promise<{ readonly now: readonly LockDocument[]; stop(): void }> {
+  let now: readonly LockDocument[] = [];
+  const stop = keepWatching(store, ['lock/'], () => {
+    // What cannot be read just now stays as it was; the watch tells again.
+    listDocuments(store, 'lock').then(
+      (locks) => {
+        now = locks;
+      },
+      () => undefined,
+    );
+  });
+  now = await listDocuments(store, 'lock');
+  return {
+    get now() {
+      return now;
+    },
+    stop,
   };
 }
 

@@ -37,6 +37,7 @@ export async function openProxySide(options: ProxySideOptions): Promise<ProxySid
     log,
     version,
     now: () => new Date(),
+    authTakesRelayLine: () => takesRelayLine(config, cluster),
     dialAuth: auth === undefined ? () => membership.dialAuth() : () => dialTcp(loopback(auth.address)),
     registry: metrics.registry,
     bind: (port) => sockets.bind(port),
@@ -54,6 +55,13 @@ export async function openProxySide(options: ProxySideOptions): Promise<ProxySid
       await proxy.close(reason);
     },
   };
+}
+
+/** All of them: which one answers is settled by dialling. Through another proxy there is none to say it to. */
+function takesRelayLine({ upstream }: Config, { auth, membership }: ClusterSide): boolean {
+  const { authServers } = membership.cluster;
+  const direct = auth !== undefined || upstream.kind === 'auth';
+  return direct && authServers.length > 0 && authServers.every(({ spec }) => spec.takes_relay_line === true);
 }
 
 /** As clients and agents reach it: the public address where there is one, else where it listens. */

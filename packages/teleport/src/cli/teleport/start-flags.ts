@@ -35,8 +35,13 @@ export async function startAction(flags: StartFlags): Promise<void> {
     });
   } finally {
     clearInterval(alive);
+    // The launcher of a session that outlives us is a child we would wait for. Our end is what it waits for.
+    setTimeout(() => process.exit(), lastWordsMs).unref();
   }
 }
+
+/** For what is still on its way to a log. */
+const lastWordsMs = 500;
 
 /** The file, and what the flags change in it. */
 async function load(flags: StartFlags): Promise<LoadedConfig> {

@@ -1,5 +1,5 @@
 // `teleport start` as a process: signals, pid file, exit. What runs is service.ts; how one daemon takes over from
-// another, generation/ and docs/decisions/0016.
+// another, generation/ and docs/decisions/0019.
 //
 // SIGTERM, SIGINT: stop in order (see service.ts), also when they come during the start, which is let finish first. A
 //   second one: at once. Daemons that still drain are told, too.

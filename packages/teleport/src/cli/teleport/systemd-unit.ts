@@ -13,7 +13,7 @@ export interface UnitOptions {
   readonly fdLimit: number;
 }
 
-/** A daemon that reloads goes on serving until the next one is ready; see docs/decisions/0016. */
+/** A daemon that reloads goes on serving until the next one is ready; see docs/decisions/0019. */
 const startSeconds = 90;
 /** Sessions have 5 s to hang up, what waits for a disk a few more. */
 const stopSeconds = 30;

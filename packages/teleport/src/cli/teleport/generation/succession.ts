@@ -82,7 +82,9 @@ export class Succession {
       heir = await this.#start();
     } catch (error) {
       if (!this.#ending.signal.aborted) await service.resumeAuth();
-      await tellServiceManager({ READY: 1, STATUS: 'the reload failed' });
+      // It may have come so far as to name itself.
+      await this.#options.pidFile.write();
+      await tellServiceManager({ MAINPID: process.pid, READY: 1, STATUS: 'the reload failed' });
       throw error;
     }
     this.#isRetired = true;

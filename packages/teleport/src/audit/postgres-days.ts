@@ -43,7 +43,7 @@ export async function keepDays(database: Database, options: DayOptions): Promise
     throw failureOf(thrown, database.place).error;
   } finally {
     // The lock ends with the connection.
-    await client.end().catch(() => undefined);
+    database.leave(client);
   }
 }
 

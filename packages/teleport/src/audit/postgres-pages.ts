@@ -35,7 +35,8 @@ interface Row {
 const defaultBounds: PostgresPageBounds = { searchMs: 1_000, answerBytes: 4 * 1024 * 1024, window: 50_000 };
 /** Rows of one statement: lines may be long. */
 const rowsAtOnce = 500;
-/** Read without an index in less than half a second. */
+/** A window that took longer is followed by smaller ones, ms: far from the time a statement may take. */
+const longMs = 400;
 const maxWindow = 1_000_000;
 /** Clocks of the hosts and of the database may disagree a little; a day is left out of a search beyond that. */
 const clockSlackMs = 3600 * 1000;
@@ -67,13 +68,16 @@ export class PostgresPages implements EventPages {
         if (page.isFull) return { events: page.events, startKey: keyOf(order, from) };
         const to =
           order === 'asc' ? Math.min(from + window, day.end) : Math.max(from - window, day.first - 1);
+        const begun = performance.now();
         const rows = await this.#rows(query, order, day, from, to, Math.min(rowsAtOnce, page.room));
+        const tookMs = performance.now() - begun;
         const taken = page.take(rows);
         // Less than asked for: the window holds no more.
         const last = rows[taken - 1]?.seq;
         const whole = taken === rows.length && rows.length < Math.min(rowsAtOnce, page.roomBefore);
         from = whole || last === undefined ? to : Number(last) + (order === 'asc' ? 1 : -1);
-        if (whole) window = Math.min(2 * window, maxWindow);
+        if (tookMs > longMs) window = Math.max(Math.ceil(window / 4), 1_000);
+        else if (whole) window = Math.min(2 * window, maxWindow);
       }
     }
     this.skippedLines += page.skipped;

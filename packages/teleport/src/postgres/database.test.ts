@@ -130,17 +130,17 @@ describe('a database', () => {
   it('tries again what other transactions were in the way of', async (t) => {
     const database = await server.database();
     t.after(() => database.close());
-    await server.sql('CREATE TABLE tally (id int, n int); INSERT INTO tally VALUES (1, 0), (2, 0)');
+    await server.sql('CREATE TABLE public.tally (id int, n int); INSERT INTO public.tally VALUES (1, 0), (2, 0)');
     // Both hold what the other wants: the server ends one of them.
     const raise = (first: number, second: number) => `DO $$ BEGIN
       SET LOCAL deadlock_timeout = 10;
-      UPDATE tally SET n = n + 1 WHERE id = ${first};
+      UPDATE public.tally SET n = n + 1 WHERE id = ${first};
       PERFORM pg_sleep(0.05);
-      UPDATE tally SET n = n + 1 WHERE id = ${second};
+      UPDATE public.tally SET n = n + 1 WHERE id = ${second};
     END $$`;
     const texts = [raise(1, 2), raise(2, 1), raise(1, 2), raise(2, 1)];
     await Promise.all(texts.map((text) => database.run('raise', { text })));
-    assert.deepEqual(await server.sql('SELECT n FROM tally'), [{ n: 4 }, { n: 4 }]);
+    assert.deepEqual(await server.sql('SELECT n FROM public.tally'), [{ n: 4 }, { n: 4 }]);
     assert.ok(database.stats.retries > 0, 'somebody was in the way');
   });
 });

@@ -6,6 +6,7 @@
 // - Nothing here holds a transaction open across round trips but migrations: a client that is stopped in the middle
 //   keeps no lock from others.
 import { readFile } from 'node:fs/promises';
+import { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import pg from 'pg';
@@ -59,6 +60,8 @@ const defaultLimits: DatabaseLimits = {
 };
 /** Of one operation, because of other transactions. */
 const maxSoonRetries = 20;
+/** For a server to hear that we leave, ms. */
+const goodbyeMs = 1_000;
 
 export class Database {
   readonly #options: DatabaseOptions;
@@ -68,6 +71,8 @@ export class Database {
   readonly limits: DatabaseLimits;
   /** For messages: without the password. */
   readonly place: string;
+  readonly #sockets = new Set<Socket>();
+  readonly #own = new WeakMap<pg.Client, Socket>();
   #retries = 0;
   #lost = 0;
 
@@ -78,6 +83,7 @@ export class Database {
     this.place = showPostgresAddress(options.address);
     this.#pool = new pg.Pool({
       ...config,
+      stream: () => this.#socket(),
       max: limits.connections,
       idleTimeoutMillis: 30_000,
       onConnect: prepareSession,
@@ -141,7 +147,7 @@ export class Database {
     }
   }
 
-  /** A connection of its own, outside of the pool, for LISTEN and for transactions. The caller ends it. */
+  /** A connection of its own, outside of the pool, for LISTEN and for transactions. The caller leaves it. */
   async connect(): Promise<pg.Client> {
     try {
       return await this.#connect();
@@ -151,26 +157,43 @@ export class Database {
   }
 
   async #connect(): Promise<pg.Client> {
-    const client = new pg.Client(this.#config);
+    const socket = this.#socket();
+    const client = new pg.Client({ ...this.#config, stream: () => socket });
+    this.#own.set(client, socket);
     // Until somebody else listens: an error without a listener would end the process.
     client.on('error', () => undefined);
-    const timer = setTimeout(() => void client.end(), this.limits.connectMs);
     try {
       await client.connect();
       await prepareSession(client);
       return client;
     } catch (thrown) {
-      void client.end().catch(() => undefined);
+      this.leave(client);
       throw thrown;
-    } finally {
-      clearTimeout(timer);
     }
+  }
+
+  /** Says goodbye on a connection of `connect`, and cuts it when nobody hears. */
+  leave(client: pg.Client): void {
+    void client.end().catch(() => undefined);
+    const socket = this.#own.get(client);
+    setTimeout(() => socket?.destroy(), goodbyeMs).unref();
   }
 
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return;
     this.#closing.abort();
+    // A server that hangs hears no goodbye.
+    const cut = setTimeout(() => {
+      for (const socket of this.#sockets) socket.destroy();
+    }, goodbyeMs);
     await this.#pool.end();
+    clearTimeout(cut);
+  }
+
+  #socket(): Socket {
+    const socket = new Socket();
+    this.#sockets.add(socket);
+    return socket.once('close', () => this.#sockets.delete(socket));
   }
 
   async #retrying<R>(statement: Statement, deadline: number): Promise<R[]> {
@@ -261,11 +284,13 @@ async function readPem(path: string | undefined): Promise<string | undefined> {
 
 /**
  * Whatever the database's defaults: what is acknowledged is on its disk, and each statement of a function sees what
- * was committed before it began (the commit functions rely on that after they waited for their lock).
+ * was committed before it began (the commit functions rely on that after they waited for their lock). A name without
+ * a schema is the server's own: nobody else's function answers for it.
  */
 async function prepareSession(client: pg.ClientBase): Promise<void> {
   await client.query(
     `SELECT set_config('default_transaction_isolation', 'read committed', false),
+       set_config('search_path', 'pg_catalog', false),
        CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', false) END`,
   );
 }

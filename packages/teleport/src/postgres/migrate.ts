@@ -40,7 +40,7 @@ export async function migrate(database: Database, schemaName: string, migrations
     throw failureOf(thrown, database.place).error;
   } finally {
     // The lock, and a transaction that is still open, end with the connection.
-    await client.end().catch(() => undefined);
+    database.leave(client);
   }
 }
 

@@ -163,6 +163,34 @@ describe('the store on PostgreSQL', { timeout: 120_000 }, () => {
     }
   });
 
+  it('closes in bounded time while the database hangs', async (t) => {
+    const { open } = await place(t);
+    const store = await open({ limits: impatient });
+    t.after(() => server.thaw());
+    await store.get('a');
+    server.freeze();
+    const begun = performance.now();
+    await store.close();
+    assert.ok(performance.now() - begun < 5_000, `it took ${performance.now() - begun} ms`);
+    server.thaw();
+  });
+
+  it('tells a watch of what is changed elsewhere from the moment it is asked for', async (t) => {
+    const { open } = await place(t);
+    const [store, other] = [await open(), await open()];
+    // Each begins while the feed, which nobody watches just then, may be reading where the log stands.
+    for (let n = 0; n < 50; n++) {
+      const stop = new AbortController();
+      const watch = store.watch({ prefixes: ['n/'], signal: stop.signal })[Symbol.asyncIterator]();
+      await other.commit([put(`n/${n}`)]);
+      for (let key = ''; key !== `n/${n}`; ) {
+        const { value } = await watch.next();
+        key = value?.type === 'put' ? value.item.key : '';
+      }
+      stop.abort();
+    }
+  });
+
   it('ends a watch when the change log was cut behind it, instead of leaving something out', async (t) => {
     const { open, schema } = await place(t);
     const store = await open();

@@ -24,6 +24,8 @@ interface ChangeRow {
 
 /** Changes of one read. */
 const pageSize = 1_000;
+/** Given up on after so long: it is what tells that the database hangs, ms. */
+const readMs = 3_000;
 
 export class PostgresFeed {
   readonly #database: Database;
@@ -62,7 +64,7 @@ export class PostgresFeed {
       feed.#running = feed.#run();
       return feed;
     } catch (thrown) {
-      await client.end().catch(() => undefined);
+      database.leave(client);
       throw failureOf(thrown, database.place).error;
     }
   }
@@ -101,8 +103,8 @@ export class PostgresFeed {
     this.#ending.abort();
     this.#rouse();
     for (const queue of [...this.#watches.keys()]) queue.end();
-    // A server that hangs does not keep us: the connection is cut under whatever runs.
-    void this.#client.end().catch(() => undefined);
+    // Cut under whatever runs.
+    this.#database.leave(this.#client);
     await this.#running;
   }
 
@@ -125,7 +127,7 @@ export class PostgresFeed {
 
   async #reconnect(): Promise<void> {
     const client = await this.#database.connect();
-    if (this.#ending.signal.aborted) return void client.end().catch(() => undefined);
+    if (this.#ending.signal.aborted) return this.#database.leave(client);
     this.#client = client;
     this.#clientIsLost = false;
     await this.#listen();
@@ -147,7 +149,7 @@ export class PostgresFeed {
 
   #lose(): void {
     this.#clientIsLost = true;
-    void this.#client.end().catch(() => undefined);
+    this.#database.leave(this.#client);
   }
 
   #rouse(): void {
@@ -171,8 +173,10 @@ export class PostgresFeed {
   }
 
   async #read(): Promise<void> {
-    if (this.#watches.size === 0) {
-      this.#seen = await this.#head();
+    const head = this.#watches.size === 0 ? await this.#head() : undefined;
+    // Who began to watch meanwhile must hear of what happened meanwhile.
+    if (head !== undefined && this.#watches.size === 0) {
+      this.#seen = head;
       return;
     }
     for (;;) {
@@ -198,12 +202,16 @@ export class PostgresFeed {
         FROM ${this.#schema}.changes c LEFT JOIN ${this.#schema}.items i ON i.key = c.key
         WHERE c.revision > $1 ORDER BY c.revision LIMIT ${pageSize}`,
       values: [this.#seen],
-    });
+      query_timeout: readMs,
+    } as pg.QueryConfig);
     return rows as ChangeRow[];
   }
 
   async #head(): Promise<number> {
-    const { rows } = await this.#client.query(`SELECT revision FROM ${this.#schema}.head`);
+    const { rows } = await this.#client.query({
+      text: `SELECT revision FROM ${this.#schema}.head`,
+      query_timeout: readMs,
+    } as pg.QueryConfig);
     return Number((rows[0] as { revision: string }).revision);
   }
 

@@ -132,6 +132,18 @@ export function tshProgram() {
   );
   examples(
     tsh
+      .command('sftp')
+      .description("Files of a node by hand: OpenSSH's sftp, through the proxy.")
+      .argument('<target>', '[login@]node, with :path to begin there')
+      .option(...proxyFlag)
+      .option('-P, --port <number>', 'SSH port of the node', portNumber, 3022)
+      .option('-b, --batch <file>', 'commands from a file; - reads them from standard input')
+      .action(async (target, flags) => (await import('./sftp-command.ts')).sftpAction(target, flags)),
+    'tsh sftp ubuntu@web-1',
+    'tsh sftp -b commands.txt web-1:/srv',
+  );
+  examples(
+    tsh
       .command('join')
       .description('Join a live session: see it, type into it, or moderate it, as your roles allow.')
       .argument('<sid>', 'id of the session, or the beginning of it')

@@ -4,17 +4,20 @@ import { pipeline } from 'node:stream/promises';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { print } from '../output.ts';
 import { gatewayChannel, nodeAddress } from './connect-node.ts';
-import { pathsOf, readKeys, requireProfile } from './profile.ts';
+import { type Profile, pathsOf, readKeys, requireProfile } from './profile.ts';
 import { parseProxyAddress } from './proxy-link.ts';
 
 export async function configAction(flags: { readonly proxy?: string; readonly port: number }): Promise<void> {
-  const profile = await requireProfile(flags.proxy);
+  print(opensshConfig(await requireProfile(flags.proxy), flags.port));
+}
+
+export function opensshConfig(profile: Profile, port: number): string {
   const paths = pathsOf(profile);
   const proxyHost = parseProxyAddress(profile.web_proxy_addr).host;
   const tsh = quoted(thisProgram());
   // ssh takes the address it was given as the name the certificate must carry: `node.cluster` is one of those.
   // AES-GCM before OpenSSH's own first choice, ChaCha20: that costs a node a third more CPU. `^` is of OpenSSH 8.1.
-  print(`# Begin generated Sallyport configuration for ${profile.web_proxy_addr} by \`tsh config\`
+  return `# Begin generated Sallyport configuration for ${profile.web_proxy_addr} by \`tsh config\`
 Host *.${profile.cluster} ${proxyHost}
     UserKnownHostsFile ${quoted(paths.knownHosts)}
     IdentityFile ${quoted(paths.sshKey)}
@@ -24,9 +27,9 @@ Host *.${profile.cluster} ${proxyHost}
     Ciphers ^aes128-gcm@openssh.com,aes256-gcm@openssh.com
 
 Host *.${profile.cluster} !${proxyHost}
-    Port ${flags.port}
+    Port ${port}
     ProxyCommand ${tsh} proxy ssh --proxy=${profile.web_proxy_addr} %r@%h:%p
-# End generated Sallyport configuration`);
+# End generated Sallyport configuration`;
 }
 
 /** stdin and stdout become the node's SSH port; ssh does the rest, end to end. */

@@ -160,6 +160,17 @@ describe('tsh scp', { skip, timeout: 120_000 }, () => {
     assert.equal(existsSync(join(far, 'hostname')), false);
   });
 
+  test('leads OpenSSH’s sftp to a node', async () => {
+    const batch = join(near, 'batch');
+    const file = random('by-hand', 100_000);
+    writeFileSync(batch, `put ${file}\nls -l by-hand\n`);
+    const ran = await cluster.tsh('alice', ['sftp', '-b', batch, `${at}:far`]);
+    assert.equal(ran.status, 0, ran.stderr);
+    assert.match(ran.stdout, new RegExp(`${account.name} .* 100000 .* by-hand`));
+    assert.equal(sum(join(far, 'by-hand')), sum(file));
+    assert.equal((await cluster.tsh('alice', ['sftp', '-b', join(near, 'nosuch'), at])).status, 1);
+  });
+
   test('shows progress on a terminal, unless it is to be quiet', async () => {
     const file = random('shown', 3_000_000);
     const shows = async (flags: string) => {

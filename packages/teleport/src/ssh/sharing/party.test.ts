@@ -112,6 +112,16 @@ describe('a party', () => {
     await party.close('over');
   });
 
+  test('has nobody take the places of all others', async () => {
+    const { party, join } = session();
+    await party.begin();
+    const all = await Promise.all(Array.from({ length: 9 }, () => join('pete')));
+    assert.equal(all.filter(({ found }) => found instanceof Participant).length, 4);
+    assert.equal(all.at(-1)?.found, 'pete is in it 4 times already');
+    assert.ok((await join('max')).found instanceof Participant);
+    await party.close('over');
+  });
+
   test('sends out whoever may not be in it any more', async () => {
     let allowed = true;
     const { party, join, events } = session({ refusal: () => (allowed ? undefined : 'no role allows it') });

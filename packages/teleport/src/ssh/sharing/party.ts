@@ -44,6 +44,9 @@ export interface JoinRequest extends Omit<ParticipantFacts, 'joined'> {
 /** Bytes into the session's terminal. Resolves when it has room for more. */
 export type TypeInto = (bytes: Buffer) => Promise<void>;
 
+/** Windows of one person in one session: nobody takes the places of all others. */
+const maxOfUser = 4;
+
 const ctrlC = 0x03;
 /** What a moderator presses to end the session; alone, so that a pasted text does not. */
 const terminateKey = 't'.charCodeAt(0);
@@ -62,7 +65,8 @@ export class Party {
   #state: SessionState = 'pending';
   /** Between session.start and the end. */
   #open = false;
-  #joining = 0;
+  /** Users whose joining is being written down. */
+  readonly #joining: string[] = [];
   #size: TerminalSize | undefined;
   #typeInto: TypeInto | undefined;
   /** Somebody else could have typed: from then on it is noted who did. */
@@ -137,7 +141,7 @@ export class Party {
     const { facts, record } = this.#options;
     const refused = this.#refuses(request, request.mode);
     if (refused !== undefined) return refused;
-    this.#joining += 1;
+    this.#joining.push(request.user);
     const joined = new Date().toISOString();
     const participant = new Participant({ ...request, joined }, request.channel, {
       typed: (who, bytes) => this.#typed(who, bytes),
@@ -150,7 +154,7 @@ export class Party {
     } catch (thrown) {
       return `the log cannot take it: ${AppError.from(thrown).message}`;
     } finally {
-      this.#joining -= 1;
+      this.#joining.splice(this.#joining.indexOf(request.user), 1);
     }
     this.#everybody.add(request.user);
     this.#enter(participant, request.ping);
@@ -162,8 +166,10 @@ export class Party {
     const { facts, sharing } = this.#options;
     if (!this.#open) return 'it does not take anybody now';
     if (facts.terminal === undefined) return 'it has no terminal';
-    if (this.#people.size + this.#joining >= maxParticipants - 1)
-      return `it has ${maxParticipants} participants already`;
+    const users = [...this.#people.keys()].map((participant) => participant.facts.user).concat(this.#joining);
+    if (users.length >= maxParticipants - 1) return `it has ${maxParticipants} participants already`;
+    if (users.filter((user) => user === person.user).length >= maxOfUser)
+      return `${person.user} is in it ${maxOfUser} times already`;
     return sharing.refusesJoin(person, { user: facts.user, roles: facts.roles }, mode);
   }
 

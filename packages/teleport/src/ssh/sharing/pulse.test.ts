@@ -18,14 +18,14 @@ test('silence is told within a second, its end at once, and long silence is the 
       dead: () => told.push('dead'),
     });
     for (let n = 0; n < 5; n++) {
-      mock.timers.tick(500);
+      mock.timers.tick(400);
       answer();
       await settled();
       mock.timers.tick(200);
       await settled();
     }
     assert.deepEqual(told, [], 'slow answers are answers');
-    mock.timers.tick(600);
+    mock.timers.tick(500);
     assert.deepEqual(told, ['silent']);
     mock.timers.tick(5_000);
     answer();

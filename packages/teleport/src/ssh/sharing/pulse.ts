@@ -4,7 +4,7 @@
 /** Between an answer and the next question, ms. */
 const askMs = 200;
 /** An answer that is outstanding for so long is silence, ms: with what follows, less than a second. */
-const silentMs = 600;
+const silentMs = 500;
 /** And for so long, the end, ms. */
 const deadMs = 10_000;
 

@@ -130,6 +130,23 @@ describe('the files of the audit log', () => {
     );
   });
 
+  it('are deleted when their day ended longer ago than the retention, the newest never', async (t) => {
+    const day = 24 * 3600 * 1000;
+    let nowMs = noon;
+    const options = { now: () => nowMs, retentionMs: 2 * day };
+    const { log, dir } = await openLog(t, options);
+    const days = async () =>
+      (await readdir(join(dir, hostId))).flatMap((name) => /^\d{4}-(\d\d-\d\d)/.exec(name)?.[1] ?? []).sort();
+    for (let n = 0; n < 4; n++, nowMs += day) await log.append([commandEvent(n)]);
+    assert.deepEqual(await days(), ['01-03', '01-04', '01-05'], 'at a new day');
+    await log.close();
+    nowMs += 10 * day;
+    await openLog(t, { ...options, logDir: dir, secondary: true });
+    assert.equal((await days()).length, 4, 'not by a process beside the daemon');
+    await openLog(t, { ...options, logDir: dir });
+    assert.deepEqual(await days(), ['01-16'], 'at the start');
+  });
+
   it('do not go back to an older day when the clock is set back', async (t) => {
     let nowMs = noon;
     const { log, dir } = await openLog(t, { now: () => nowMs });

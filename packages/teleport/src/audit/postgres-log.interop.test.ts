@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict';
+import { appendFile, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { PostgresServer } from '../postgres/postgres.fixture.ts';
 import { auditLogContract, collect } from './audit-log.contract.ts';
 import { commandEvent } from './event.fixture.ts';
+import { FileLog } from './file-log.ts';
+import { importEvents } from './import-events.ts';
 import { PostgresLog, type PostgresLogOptions } from './postgres-log.ts';
 import { eventPagesContract, range, readPages } from './search-page.contract.ts';
 
@@ -150,6 +155,31 @@ describe('the audit log on PostgreSQL', () => {
       const found = await readPages(pages, { user: 'rare', order });
       assert.deepEqual(found.flat(), [150]);
     }
+  });
+
+  it('takes over day files of several hosts, again and again, and leaves what it cannot read', async (t) => {
+    const { log } = await start(t);
+    const dir = await mkdtemp(join(tmpdir(), 'sallyport-import-'));
+    t.after(() => rm(dir, { recursive: true }));
+    for (const [host, from] of [
+      ['h1', 0],
+      ['h2', 2_500],
+    ] as const) {
+      const file = await FileLog.open({
+        logDir: dir,
+        hostId: host,
+        durability: 'written',
+        now: () => startMs,
+      });
+      await file.append(range(from, from + 2_500).map((n) => commandEvent(n)));
+      await file.close();
+    }
+    await appendFile(join(dir, 'h2', '2026-01-02.00:00:00.log'), '{"event":"of.the.future"}\n');
+    const whole = { files: 2, events: 5_000, unreadable: 1 };
+    assert.deepEqual(await importEvents(dir, log), whole);
+    assert.deepEqual(await importEvents(dir, log), whole);
+    assert.deepEqual(await eis(log), range(0, 5_000));
+    await assert.rejects(importEvents(join(dir, 'none'), log), { code: 'audit.no_folder' });
   });
 
   it('takes text that no column can hold', async (t) => {

@@ -130,7 +130,9 @@ describe('a database', () => {
   it('tries again what other transactions were in the way of', async (t) => {
     const database = await server.database();
     t.after(() => database.close());
-    await server.sql('CREATE TABLE public.tally (id int, n int); INSERT INTO public.tally VALUES (1, 0), (2, 0)');
+    await server.sql(
+      'CREATE TABLE public.tally (id int, n int); INSERT INTO public.tally VALUES (1, 0), (2, 0)',
+    );
     // Both hold what the other wants: the server ends one of them.
     const raise = (first: number, second: number) => `DO $$ BEGIN
       SET LOCAL deadlock_timeout = 10;

@@ -75,6 +75,7 @@ struct session {
 	mode_t tty_mode;
 	char greeting[GREETING_MAX]; /* written by the leader before the shell: to its output, */
 	char complaints[1024]; /* and to its standard error */
+	bool change_password; /* passwd(1) instead of the shell */
 	int streams[3]; /* leader's stdin, stdout, stderr without a terminal */
 	int daemon_streams[3]; /* the other ends, for the daemon to open through /proc */
 };
@@ -95,7 +96,7 @@ void add_user_environment(struct session *session);
 /* greeting.c: what stands above the first prompt */
 void prepare_greeting(struct session *session);
 /* pam.c: nothing happens unless open_pam was called */
-void open_pam(const struct session *session);
+void open_pam(struct session *session);
 void add_pam_environment(struct environment *env);
 const char *pam_messages(void);
 /* audit.c: the audit session id, or UINT32_MAX for none of our own */

@@ -137,7 +137,11 @@ static _Noreturn void exec_shell(const struct session *session, int report_fd)
 	char *const *env = session->env.entries;
 	char dashed[256];
 
-	if (session->spec.command) {
+	if (session->change_password) {
+		char *const argv[] = { "passwd", NULL };
+
+		execve("/usr/bin/passwd", argv, env);
+	} else if (session->spec.command) {
 		char *const argv[] = { (char *)name, "-c", (char *)session->spec.command, NULL };
 
 		execve(shell, argv, env);

@@ -61,13 +61,25 @@ static void must(int result, const char *code, const char *what)
 		     *messages ? ": " : "", messages);
 }
 
-static void open_account(const struct session *session)
+/* As with sshd: whoever has a terminal changes it there, and logs in again; without one there is no way to. */
+static void demand_new_password(struct session *session)
+{
+	if (!session->spec.terminal)
+		fail("password_expired", 0, 
+		     "WARNING: Your password has expired.\nPassword change required but no TTY available.");
+	session->change_password = true;
+	snprintf(session->complaints, sizeof(session->complaints),
+		 "WARNING: Your password has expired.\nYou must change your password now and login again!\n");
+}
+
+static void open_account(struct session *session)
 {
 	int result = pam_acct_mgmt(handle, 0);
 
-	if (result == PAM_NEW_AUTHTOK_REQD)
-		fail("password_expired", 0, "password of %s has expired and must be changed first",
-		     session->account.name);
+	if (result == PAM_NEW_AUTHTOK_REQD) {
+		demand_new_password(session);
+		return;
+	}
 	must(result, result == PAM_ACCT_EXPIRED ? "account_expired" : "account_denied", "account");
 }
 
@@ -90,7 +102,7 @@ static void take_credentials(void)
 		warn_daemon("PAM made no credentials: %s", pam_strerror(handle, last_result));
 }
 
-void open_pam(const struct session *session)
+void open_pam(struct session *session)
 {
 	static const struct pam_conv conversation = { converse, NULL };
 	int result = pam_start(session->spec.pam_service, session->account.name, &conversation, &handle);

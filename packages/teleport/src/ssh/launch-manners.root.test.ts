@@ -247,6 +247,37 @@ describe('the manners of a log-in are sshd’s', { skip }, () => {
     await refused(/Permission denied|Authentication failure/, 'launch.account_denied');
   });
 
+  test('a password that has expired is changed on the terminal, and without one there is no way in', async () => {
+    pam.set('account required pam_unix.so', 'session required pam_permit.so');
+    execFileSync('usermod', ['--password', '$6$x$never', user.name]);
+    execFileSync('chage', ['-d', '0', user.name]);
+    try {
+      for (const command of [undefined, 'echo not run']) {
+        const theirWords = await sshd.until(user.name, command === undefined ? [] : [command], 'password: ');
+        const pty = terminal();
+        const session = await launch(request(user.name, { command, env, pamService: pam.name, pty }));
+        let said = '';
+        session.terminal?.output.on('data', (chunk: Buffer) => {
+          said += chunk;
+        });
+        await session.go();
+        await eventually('it asks', () => said.includes('password: '));
+        session.kill();
+        await session.closed;
+        const asked = (text: string) => /WARNING[\s\S]*?password: /.exec(plain(text))?.[0];
+        assert.match(asked(theirWords) ?? '', /has expired[\s\S]*Changing password/);
+        assert.equal(asked(said), asked(theirWords));
+      }
+      const { err, status } = theirs({ tty: false, command: 'true' });
+      const code = 'launch.password_expired';
+      await assert.rejects(ours({ tty: false, command: 'true' }), { code, message: err.trim() });
+      assert.equal(status, 1);
+    } finally {
+      execFileSync('chage', ['-d', '-1', user.name]);
+      execFileSync('usermod', ['--password', '*', user.name]);
+    }
+  });
+
   test('credentials that PAM cannot make do not end the log-in', async () => {
     pam.set('auth required pam_deny.so', ...account, 'session required pam_permit.so');
     const how = { tty: false, command: 'echo here' };

@@ -364,9 +364,11 @@ export class Session {
   }
 }
 
-/** As with sshd: 1 where there is no shell to execute, 254 for whatever else the host has against it. */
+/** What sshd ends with 1; whatever else the host has against it is 254. */
+const plainFailures = new Set(['launch.shell_missing', 'launch.exec_failed', 'launch.password_expired']);
+
 function notOpenedStatus({ code }: AppError): number {
-  return code === 'launch.shell_missing' || code === 'launch.exec_failed' ? 1 : 254;
+  return plainFailures.has(code) ? 1 : 254;
 }
 
 function splitAddress(address: string): { host: string; port: string } {

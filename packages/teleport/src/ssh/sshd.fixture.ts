@@ -67,21 +67,34 @@ export class RealSshd {
   }
 
   ran(login: string, args: readonly string[], options: { tty: boolean; input?: string }): SshdRan {
-    const ssh = [
-      ...['-F', 'none', '-i', join(this.#dir, 'user'), '-p', String(this.port), '-l', login],
-      ...['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'LogLevel=ERROR'],
-      ...['-o', 'SendEnv=LANG', options.tty ? '-tt' : '-T', '127.0.0.1', ...args],
-    ];
-    const env = { PATH: '/usr/bin:/bin', LANG: 'C.UTF-8', TERM: 'xterm' };
-    const ran = spawnSync('ssh', ssh, { env, input: options.input ?? '', timeout: 20_000 });
+    const settings = { env: this.#env, input: options.input ?? '', timeout: 20_000 };
+    const ran = spawnSync('ssh', this.#args(login, args, options.tty), settings);
     return { out: ran.stdout.toString(), err: ran.stderr.toString(), status: ran.status };
   }
 
-  /** Options of `sftp` and `scp`, without whom and where. */
-  get copyOptions(): string[] {
+  /** `ssh` on a terminal, until it has said the word; then it is killed. */
+  async until(login: string, args: readonly string[], word: string): Promise<string> {
+    const child = spawn('ssh', this.#args(login, args, true), {
+      env: this.#env,
+      stdio: ['pipe', 'pipe', 'ignore'],
+    });
+    const gone = new Promise((resolve) => child.once('close', resolve));
+    let said = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      said += chunk;
+    });
+    await eventually(`ssh says ${word}`, () => said.includes(word)).finally(() => child.kill());
+    await gone;
+    return said;
+  }
+
+  readonly #env = { PATH: '/usr/bin:/bin', LANG: 'C.UTF-8', TERM: 'xterm' };
+
+  #args(login: string, args: readonly string[], tty: boolean): string[] {
     return [
-      ...['-F', 'none', '-i', join(this.#dir, 'user'), '-P', String(this.port)],
+      ...['-F', 'none', '-i', join(this.#dir, 'user'), '-p', String(this.port), '-l', login],
       ...['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'LogLevel=ERROR'],
+      ...['-o', 'SendEnv=LANG', tty ? '-tt' : '-T', '127.0.0.1', ...args],
     ];
   }
 

@@ -3,6 +3,7 @@ import type { SessionChannel } from '../../ssh-transport/session-channel.ts';
 import type { JoinWish } from './join-wish.ts';
 import type { Participant, ParticipantFacts } from './participant.ts';
 import type { Party } from './party.ts';
+import { sentOut } from './words.ts';
 
 /** Exit status of a channel that was not let in, as of a session that did not open. */
 const refusedStatus = 254;
@@ -42,7 +43,7 @@ export class Joining implements Joiner {
 
   end(reason: string): void {
     this.#ended ??= reason;
-    void this.#participant?.leave(reason, `You were sent out of the session: ${reason}`);
+    void this.#participant?.leave(reason, sentOut(reason));
   }
 
   channelClosed(): void {

@@ -130,6 +130,7 @@ test('a joiner whose connection ends, or who is locked, leaves the session next 
   second.handing.end('locked');
   await until('the joiner is out', () => party.report?.participants.length === 1);
   assert.equal(second.client.seen.closed, true);
+  assert.match(second.client.seen.text, /You were sent out of the session: locked/);
   await party.close('over');
 });
 

@@ -9,6 +9,7 @@ import type { SessionRegistry } from '../session-registry.ts';
 import { writeInto } from '../terminal-flow.ts';
 import { type Joiner, Joining, type JoiningOptions } from './joining.ts';
 import { type Frame, frameKinds, framesOf, sendFrame } from './next-door-frames.ts';
+import { sentOut } from './words.ts';
 
 /** A connection to each of the other daemons. */
 export type Neighbours = () => Promise<readonly Duplex[]>;
@@ -128,9 +129,11 @@ export class HandingOn implements Joiner {
     void this.#run().catch(() => this.#options.channel.close());
   }
 
-  end(_reason: string): void {
+  end(reason: string): void {
+    const { channel } = this.#options;
     this.channelClosed();
-    void this.#options.channel.close();
+    if (channel.isOpen) void channel.stderr.write(Buffer.from(`\r\n${sentOut(reason)}\r\n`));
+    void channel.close();
   }
 
   channelClosed(): void {

@@ -44,6 +44,10 @@ export function leftText(user: string, reason: string): string {
   return `[${user} left the session${reason === leftByThemselves ? '' : `: ${reason}`}.]`;
 }
 
+export function sentOut(reason: string): string {
+  return `You were sent out of the session: ${reason}`;
+}
+
 export function missingText(missing: readonly Missing[]): string {
   return missing.map(({ role, needs }) => `${needs} (role ${role})`).join('; and ');
 }

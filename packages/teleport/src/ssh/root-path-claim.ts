@@ -31,8 +31,8 @@ export async function claimRootPath(
   dataDir: string,
 ): Promise<() => Promise<void>> {
   const dir = join(cgroupPath, rootPath);
-  await mkdir(dir, { recursive: true });
-  await mkdir(registry, { recursive: true, mode: 0o700 });
+  await makeFolder(dir, 0o755); // users may look at their own cgroup
+  await makeFolder(registry, 0o700);
   const claim: Claim = {
     dataDir: await realpath(dataDir),
     dir,
@@ -50,6 +50,15 @@ export async function claimRootPath(
   if (holder === undefined) return () => release(path, dir);
   await rm(path, { force: true });
   throw inUse(claim, holder);
+}
+
+async function makeFolder(path: string, mode: number): Promise<void> {
+  await mkdir(path, { recursive: true, mode }).catch((cause: unknown) => {
+    throw new AppError('unavailable', 'start.root_path', `${path} cannot be made.`, {
+      hint: 'The service makes its cgroup, and notes in /run whose it is: both must be writable.',
+      cause,
+    });
+  });
 }
 
 async function otherHolder(claim: Claim): Promise<Claim | undefined> {

@@ -28,6 +28,7 @@ function start(script: string, ...args: string[]): Child {
 }
 
 async function kill({ process: child }: Child): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
   const gone = once(child, 'close');
   child.kill('SIGKILL');
   await gone;
@@ -88,7 +89,7 @@ describe('a node and the auth service that are killed at any moment', () => {
         Array.from({ length: made }, (_, n) => n),
       );
     } finally {
-      for (const child of [auth, node]) child.process.kill('SIGKILL');
+      await Promise.all([auth, node].map(kill));
       await rm(dir, { recursive: true });
     }
   });

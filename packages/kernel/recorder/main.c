@@ -225,6 +225,7 @@ int main(int argc, char **argv)
 	int error, epoll, signals, synced;
 	sigset_t blocked;
 
+	prctl(PR_SET_NAME, "recorder"); /* it may have been started by a path of /proc */
 	parse(argc, argv, &options);
 	if (!options.foreground)
 		setsid(); /* EPERM: a group leader already */

@@ -211,7 +211,8 @@ function launch(options: StartOptions): Launched {
       ...['--ring-bytes', String(options.ringBytes)],
       ...(options.args ?? []),
     ],
-    { detached: true, stdio: ['ignore', log, log], cwd: '/' },
+    // For ps: the path may be one of /proc.
+    { argv0: 'recorder', detached: true, stdio: ['ignore', log, log], cwd: '/' },
   );
   closeSync(log);
   child.unref();

@@ -2,7 +2,18 @@
 import assert from 'node:assert/strict';
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, cp, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  copyFile,
+  cp,
+  mkdir,
+  mkdtemp,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -287,9 +298,12 @@ auth_service: {cluster_name: prod, listen_addr: "127.0.0.1:0"}\nproxy_service: {
       });
       daemon.stdout.destroy();
       daemon.stderr.destroy();
-      // Each of these is told to the log.
+      // Each of these is told to the log: it cannot be used, so that the daemon stays the same.
+      const good = join(folder, 'good.yaml');
+      await copyFile(file, good);
+      await writeFile(file, 'not: [valid');
       for (let i = 0; i < 3; i++) daemon.kill('SIGHUP');
-      const { code, stderr } = await exec(bin('tctl'), ['-c', file, 'users', 'ls']);
+      const { code, stderr } = await exec(bin('tctl'), ['-c', good, 'users', 'ls']);
       assert.equal(code, 0, stderr);
       assert.equal(daemon.exitCode ?? daemon.signalCode, null, 'it lives');
     } finally {

@@ -208,35 +208,8 @@ async function startProxyMember(): Promise<Membership> {
     addresses: [authAddress()],
     principals: ['proxy-1', '127.0.0.1', `proxy.${clusterName}`],
   });
-  const listen = ['web_listen_addr', 'listen_addr', 'tunnel_listen_addr'].map(
-    (key) => `  ${key}: 127.0.0.1:0`,
-  );
-  const services = ['auth_service: { enabled: no }', 'ssh_service: { enabled: no }'];
-  const text = [
-    'version: v3',
-    'teleport:',
-    '  auth_server: 127.0.0.1:3025',
-    ...services,
-    'proxy_service:',
-    '  enabled: yes',
-    ...listen,
-  ];
-  const { config } = loadConfig(`${text.join('\n')}\n`);
-  const { member, cluster, client } = membership;
-  await until('the proxy knows the cluster', () => cluster.synced);
-  proxy = await startProxy({
-    config,
-    // A member is a proxy's identity, and its cache a proxy's view, as they are.
-    identity: member,
-    cluster,
-    api: client,
-    audit: { append: async () => undefined },
-    log,
-    version,
-    now,
-    dialAuth: () => membership.dialAuth(),
-  });
-  closing.push(() => proxy.close('the test is over'));
+  proxy = await startProxyOn(membership, [0, 0, 0]);
+  const { member } = membership;
   const { web, ssh, tunnel } = proxy.addresses;
   const document = (): ProxyDocument => ({
     kind: 'proxy',
@@ -252,6 +225,40 @@ async function startProxyMember(): Promise<Membership> {
   const heartbeat = membership.heartbeat(document);
   await until(`the proxy is registered: ${heartbeat.problem}`, () => heartbeat.healthy);
   return membership;
+}
+
+/** Of web, SSH and tunnels. */
+async function startProxyOn(membership: Membership, ports: readonly number[]): Promise<RunningProxy> {
+  const listen = ['web_listen_addr', 'listen_addr', 'tunnel_listen_addr'].map(
+    (key, i) => `  ${key}: 127.0.0.1:${ports[i]}`,
+  );
+  const services = ['auth_service: { enabled: no }', 'ssh_service: { enabled: no }'];
+  const text = [
+    'version: v3',
+    'teleport:',
+    '  auth_server: 127.0.0.1:3025',
+    ...services,
+    'proxy_service:',
+    '  enabled: yes',
+    ...listen,
+  ];
+  const { config } = loadConfig(`${text.join('\n')}\n`);
+  const { member, cluster, client } = membership;
+  await until('the proxy knows the cluster', () => cluster.synced);
+  const started = await startProxy({
+    config,
+    // A member is a proxy's identity, and its cache a proxy's view, as they are.
+    identity: member,
+    cluster,
+    api: client,
+    audit: { append: async () => undefined },
+    log,
+    version,
+    now,
+    dialAuth: () => membership.dialAuth(),
+  });
+  closing.push(() => started.close('the test is over'));
+  return started;
 }
 
 async function startNode(): Promise<Membership> {
@@ -289,7 +296,8 @@ test('a node that joined through the proxy is listed, with the labels of its tok
   assert.equal(proxy.agents[0]?.hostUuid, node.member.hostUuid);
 });
 
-test('a user with a certificate comes through gateway and tunnel to the node', async () => {
+/** Alice, logged in to the gateway that listens. */
+async function connectAlice() {
   await admin.putResource({
     params: { kind: 'user', name: 'alice' },
     body: {
@@ -303,8 +311,7 @@ test('a user with a certificate comes through gateway and tunnel to the node', a
     params: { name: 'alice' },
     body: { ssh_public_key: publicKeyBlob(key).toString('base64') },
   });
-  await until('the tunnel is up', () => proxy.agents.length === 1);
-  const client = await connectSsh({
+  return connectSsh({
     stream: createConnection(proxy.addresses.ssh.port, '127.0.0.1'),
     login: 'alice',
     keys: [
@@ -312,6 +319,11 @@ test('a user with a certificate comes through gateway and tunnel to the node', a
     ],
     verifyHost: () => true,
   });
+}
+
+test('a user with a certificate comes through gateway and tunnel to the node', async () => {
+  await until('the tunnel is up', () => proxy.agents.length === 1);
+  const client = await connectAlice();
   const stream = await client.directTcpip({ host: 'web-1', port: 3022 });
   await until('the node has the stream', () => taken.length === 1);
   assert.equal(taken[0]?.remote.host, '127.0.0.1');
@@ -321,6 +333,36 @@ test('a user with a certificate comes through gateway and tunnel to the node', a
   for await (const chunk of stream) chunks.push(chunk as Buffer);
   assert.equal(Buffer.concat(chunks).toString(), 'through and back');
   client.close();
+});
+
+test('a proxy that makes way keeps what runs through it, and nodes dial the one that listens now', async () => {
+  const client = await connectAlice();
+  const stream = await client.directTcpip({ host: 'web-1', port: 3022 });
+  await until('the node has the stream', () => taken.length === 2);
+  const atNode = taken[1]?.stream;
+  const { web, ssh, tunnel } = proxy.addresses;
+  const old = proxy;
+  old.retire();
+  proxy = await startProxyOn(proxyMember, [web.port, ssh.port, tunnel.port]);
+  // Nobody waits for the tunnel: who comes at once is let through as soon as it stands.
+  const next = await connectAlice();
+  const through = await next.directTcpip({ host: 'web-1', port: 3022 });
+  await until('the node has the new stream', () => taken.length === 3);
+  assert.equal(old.agents.length, 1, 'the old tunnel stands');
+  for (const [here, there] of [
+    [stream, atNode],
+    [through, taken[2]?.stream],
+  ] as const) {
+    there?.pipe(there);
+    here.end('still here');
+    const chunks: Buffer[] = [];
+    for await (const chunk of here) chunks.push(chunk as Buffer);
+    assert.equal(Buffer.concat(chunks).toString(), 'still here');
+  }
+  assert.equal(old.streams, 1);
+  client.close();
+  next.close();
+  await until('nothing is left in the old one', () => old.streams === 0);
 });
 
 test('joining with a used token, an unknown one, or a wrong pin is refused, each with its reason and event', async () => {

@@ -40,6 +40,7 @@ export class LauncherProcess {
   constructor(binary: string, spec: Buffer, terminal: Pty | undefined) {
     this.#terminal = terminal;
     this.#child = spawn(binary, [], {
+      argv0: 'launcher', // for ps: the path may be one of /proc
       cwd: '/',
       // PAM modules run in there: nothing of the daemon's environment is theirs but the time zone.
       env: process.env['TZ'] === undefined ? {} : { TZ: process.env['TZ'] },

@@ -6,6 +6,7 @@ import { recorderBinary } from '@sallyport/kernel/binaries.ts';
 import { preflight, probeHost } from '@sallyport/kernel/host-probe.ts';
 import { evaluateHost, type HostCondition } from '@sallyport/kernel/host-support.ts';
 import { NoKernel } from '@sallyport/kernel/no-kernel.ts';
+import { pinProgram } from '@sallyport/kernel/pinned-program.ts';
 import type { RecorderClient } from '@sallyport/kernel/recorder-client.ts';
 import { startRecorder } from '@sallyport/kernel/start-recorder.ts';
 import { WIRE_HASH } from '@sallyport/kernel/wire.gen.ts';
@@ -54,7 +55,7 @@ export async function openKernel(config: Config, options: KernelOptions): Promis
   const start = enhancedRecording.enabled
     ? async () => {
         client = await startRecorder({
-          binary: options.recorder ?? recorderBinary,
+          binary: options.recorder ?? pinProgram(recorderBinary),
           socketPath: join(config.dataDir, 'recorder.sock'),
           spoolDir,
           ringBytes: enhancedRecording.ringBytes,

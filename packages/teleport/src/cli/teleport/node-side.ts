@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { ClusterSettingsDocument, NodeDocument } from '@sallyport/contracts/api/resources.ts';
 import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import { launcherBinary } from '@sallyport/kernel/binaries.ts';
+import { pinProgram } from '@sallyport/kernel/pinned-program.ts';
 import { staticHostUsers } from '../../auth/static-host-user.ts';
 import { formatAddress } from '../../config/address.ts';
 import type { Config } from '../../config/config.ts';
@@ -91,7 +92,7 @@ export async function openNodeSide(given: NodeSideOptions): Promise<NodeSide> {
       logDir: join(config.dataDir, 'log'),
       spoolDir: join(config.dataDir, 'spool'),
       bootId: await readBootId(),
-      launcher: launcherBinary,
+      launcher: pinProgram(launcherBinary),
       manners: hostManners({
         pam: config.ssh.pam.enabled ? config.ssh.pam : undefined,
         userEnvironment: config.ssh.permitUserEnvironment,

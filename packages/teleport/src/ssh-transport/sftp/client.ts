@@ -59,6 +59,8 @@ export class SftpClient {
     client.#send(Packet.init, encode({ uint32: SFTP_VERSION }));
     await client.#greeting.promise;
     await client.#askLimits();
+    // Not needed here: it is what makes whoever reads along know where relative paths begin.
+    await client.realpath('.');
     return client;
   }
 
@@ -133,6 +135,12 @@ export class SftpClient {
     if (!this.extensions.has('expand-path@openssh.com')) return path.replace(/^~\/?/, '') || '.';
     const answer = await this.#ask(Packet.extended, encode('expand-path@openssh.com', path));
     const reader = this.#reader(answer, Packet.name);
+    reader.uint32();
+    return reader.text();
+  }
+
+  async realpath(path: string): Promise<string> {
+    const reader = this.#reader(await this.#ask(Packet.realpath, encode(path)), Packet.name);
     reader.uint32();
     return reader.text();
   }

@@ -1,6 +1,9 @@
 // The audit log while its database is killed or hangs, and how much it takes.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { PostgresServer } from '../postgres/postgres.fixture.ts';
@@ -19,7 +22,27 @@ async function place(t: TestContext) {
   return async (more: PostgresLogOptions = {}) => {
     const log = await PostgresLog.open(server.address(), { schema, ...more });
     t.after(() => log.close());
-    return log;
+    return Object.assign(log, { schema });
+  };
+}
+
+/** An auth server of its own, as a process. */
+async function taker(t: TestContext, schema: string) {
+  const file = join(import.meta.dirname, 'postgres-taker.fixture.ts');
+  const child = spawn(process.execPath, [file, server.uri(), schema], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const kill = () => child.kill('SIGKILL');
+  t.after(kill);
+  child.stdin.on('error', () => undefined);
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+  assert.equal((await lines.next()).value, 'ready');
+  return {
+    kill,
+    /** undefined: it was killed before it answered. */
+    async ask(batch: string): Promise<string | undefined> {
+      child.stdin.write(batch);
+      const { value } = await lines.next();
+      return value;
+    },
   };
 }
 
@@ -71,6 +94,39 @@ describe('the audit log on PostgreSQL', { timeout: 120_000 }, () => {
         Array.from({ length: count }, (_, n) => n),
       );
     }
+  });
+
+  it('has a host’s events once, in order, whichever server is killed before it answered', async (t) => {
+    const open = await place(t);
+    const log = await open();
+    const { schema } = log;
+    const takers = [taker(t, schema), taker(t, schema)];
+    let kills = 0;
+    for (let first = 0; first < 2_000; ) {
+      const events = Array.from({ length: 50 }, (_, n) => fresh(first + n));
+      const batch = `${JSON.stringify({ place: { host: 'h', stream: 's', first, next: first + 50 }, events })}\n`;
+      // The same batch until somebody answers, as an outbox does.
+      for (let answer: string | undefined; answer === undefined; ) {
+        const current = takers[0] ?? assert.fail();
+        const answered = (await current).ask(batch);
+        if (first % 400 === 350 && kills < 5) {
+          kills++;
+          await delay(Math.random() * 12);
+          (await current).kill();
+          takers.push(taker(t, schema));
+        }
+        answer = await answered;
+        if (answer === undefined) takers.shift();
+        else assert.equal(answer, String(first + 50));
+      }
+      first += 50;
+    }
+    assert.ok(kills >= 4);
+    const all = (await collect(log)).map(({ ei }) => ei);
+    assert.deepEqual(
+      all,
+      Array.from({ length: 2_000 }, (_, n) => n),
+    );
   });
 
   it('refuses in bounded time while the database hangs, says so, and takes the same again when it is back', async (t) => {

@@ -73,7 +73,7 @@ async function examine(uri: string, use: DatabaseCondition['use']): Promise<Data
   }
 }
 
-const question = `SELECT current_setting('server_version') AS version,
+const question = `SELECT split_part(current_setting('server_version'), ' ', 1) AS version,
   current_setting('server_version_num')::int AS number,
   coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS encrypted,
   pg_is_in_recovery() AS standby, current_setting('fsync') AS fsync, clock_timestamp() AS now,

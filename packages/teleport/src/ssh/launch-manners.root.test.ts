@@ -243,6 +243,9 @@ describe('the manners of a log-in are sshd’s', { skip }, () => {
     await refused(/session: [\s\S]*full/, 'launch.pam');
     assert.equal(theirs({ tty: true, command: 'true' }).status, 254);
     pam.noted();
+    pam.set(`account required pam_nologin.so file=${pam.file('nologin', 'Back at noon.\n')}`, ...account);
+    await refused(/Back at noon\./, 'launch.account_denied');
+    assert.equal(theirs({ tty: true, command: 'true' }).status, 255);
     pam.set('account required pam_succeed_if.so quiet uid > 4000000', ...account);
     await refused(/Permission denied|Authentication failure/, 'launch.account_denied');
   });

@@ -115,16 +115,17 @@ async function starts(): Promise<void> {
 
 const skip = process.getuid?.() === 0 ? false : 'needs root';
 
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'sallyport-package-'));
+  packages = join(folder, 'packages');
+  keyFile = join(folder, 'release-key.pem');
+  writeFileSync(keyFile, generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }));
+  await build('--arch', own, '--format=deb,tar,npm', '--out', packages);
+});
+after(() => rm(folder, { recursive: true, force: true }));
+
 describe('packages', { timeout: 400_000, skip }, () => {
   before(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'sallyport-package-'));
-    packages = join(folder, 'packages');
-    keyFile = join(folder, 'release-key.pem');
-    writeFileSync(
-      keyFile,
-      generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }),
-    );
-    await build('--arch', own, '--format=deb,tar', '--out', packages);
     await build('--arch', own, '--format=deb', '--version', oldVersion, '--out', packages);
     cluster = await Cluster.create();
     const auth = await cluster.machine('auth', ({ address }) => ({
@@ -149,7 +150,6 @@ proxy_service:
   after(async () => {
     await host?.remove();
     await cluster?.remove();
-    await rm(folder, { recursive: true, force: true });
   });
 
   test("the documented lines find the cluster's version, and every edition but one is refused", async () => {
@@ -284,6 +284,22 @@ proxy_service:
     assert.match(await host.ok(install()), /is installed already/);
   });
 
+  test('where systemd runs, an upgrade has the service hand over', async () => {
+    // Nothing here is process 1: a systemctl that does what the unit's ExecReload does.
+    const systemctl = `#!/bin/sh
+echo "$@" >>/run/stub/calls
+case "$*" in reload*) exec teleport reload ;; esac`;
+    await host.ok(`mkdir -p /run/systemd/system /run/stub && cat >/run/stub/systemctl <<'END' && chmod +x /run/stub/systemctl
+${systemctl}
+END`);
+    const daemon = host.read('/run/teleport.pid');
+    await host.ok(`PATH=/run/stub:$PATH /var/lib/dpkg/info/sallyport.postinst configure ${oldVersion}`);
+    const calls = ['daemon-reload', '--quiet is-active teleport.service', 'reload teleport.service'];
+    assert.equal(host.read('/run/stub/calls'), `${calls.join('\n')}\n`);
+    assert.notEqual(host.read('/run/teleport.pid'), daemon);
+    await host.ok('rm -r /run/systemd /run/stub');
+  });
+
   test('removal stops the daemon and leaves configuration and evidence; a new installation goes on from there', async () => {
     await host.ok('dpkg --remove sallyport');
     assert.deepEqual(await host.processes(), [], 'nothing of it runs');
@@ -327,66 +343,36 @@ proxy_service:
   });
 });
 
-describe('the npm tarball', { timeout: 300_000, skip }, () => {
-  test('installs without the network and without compiling, and finds its C programs', async () => {
-    const at = await mkdtemp(join(tmpdir(), 'sallyport-npm-'));
-    try {
-      process.env['SALLYPORT_RELEASE_KEY_FILE'] ??= '';
-      keyFile = join(at, 'key.pem');
-      writeFileSync(
-        keyFile,
-        generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }),
-      );
-      await build('--format=npm', '--out', join(at, 'out'));
-      const archive = join(at, 'out', version, `sallyport-${version}.tgz`);
-      const env = { ...process.env, HOME: at, npm_config_cache: join(at, 'cache') };
-      const installed = await run(
-        'npm',
-        ['install', '-g', '--offline', '--prefix', join(at, 'usr'), archive],
-        { env },
-      );
-      assert.equal(installed.status, 0, installed.stderr);
-      const tsh = await run(join(at, 'usr/bin/tsh'), ['version'], { env });
-      assert.match(tsh.stdout, new RegExp(`tsh v${version} `), tsh.stderr);
-      const doctor = await run(join(at, 'usr/bin/teleport'), ['doctor', '--format=json'], { env });
-      assert.match(doctor.stdout, /"bpf system call"[^}]*"found": "allowed"/, doctor.stdout + doctor.stderr);
-    } finally {
-      await rm(at, { recursive: true, force: true });
-    }
-  });
-});
-
 describe('what is inside of a package', { timeout: 300_000 }, () => {
-  let at: string;
-  before(async () => {
-    at = await mkdtemp(join(tmpdir(), 'sallyport-inside-'));
-    keyFile = join(at, 'key.pem');
-    writeFileSync(
-      keyFile,
-      generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }),
-    );
+  test('the npm tarball installs without the network and without compiling, and finds its C programs', async () => {
+    const home = join(folder, 'npm');
+    const archive = join(packages, version, `sallyport-${version}.tgz`);
+    const env = { ...process.env, HOME: home, npm_config_cache: join(home, 'cache') };
+    const args = ['install', '-g', '--offline', '--prefix', join(home, 'usr'), archive];
+    const installed = await run('npm', args, { env, timeoutMs: 120_000 });
+    assert.equal(installed.status, 0, installed.stderr);
+    const tsh = await run(join(home, 'usr/bin/tsh'), ['version'], { env });
+    assert.match(tsh.stdout, new RegExp(`tsh v${version} `), tsh.stderr);
+    const doctor = await run(join(home, 'usr/bin/teleport'), ['doctor', '--format=json'], { env });
+    assert.match(doctor.stdout, /"bpf system call"[^}]*"found": "allowed"/, doctor.stdout + doctor.stderr);
   });
-  after(() => rm(at, { recursive: true, force: true }));
 
   test('the same sources and key give the same bytes, wherever they are put', async () => {
-    const sums: string[] = [];
-    for (const [name, mask] of [
-      ['one', 0o022],
-      ['two', 0o077],
-    ] as const) {
-      const before = process.umask(mask);
-      await build('--arch', own, '--format=deb,npm', '--out', join(at, name)).finally(() =>
-        process.umask(before),
-      );
-      sums.push(readFileSync(join(at, name, version, 'SHA256SUMS'), 'utf8'));
-    }
-    assert.equal(sums[0], sums[1]);
+    const before = process.umask(0o077);
+    await build('--arch', own, '--format=deb,npm', '--out', join(folder, 'again')).finally(() =>
+      process.umask(before),
+    );
+    const sums = (place: string) =>
+      readFileSync(join(folder, place, version, 'SHA256SUMS'), 'utf8').split('\n');
+    const again = sums('again').filter((line) => line !== '');
+    assert.equal(again.length, 3, 'two packages and the key');
+    for (const line of again) assert.ok(sums('packages').includes(line), line);
   });
 
   test('programs ask for no more of a host than the package says', async () => {
-    await run('dpkg-deb', ['-x', join(at, 'one', version, deb(version)), join(at, own)]);
+    await run('dpkg-deb', ['-x', join(packages, version, deb(version)), join(folder, own)]);
     const allowed = /^(libc|libm|libdl|libpthread|libstdc\+\+|libgcc_s|libpam|ld-linux-[\w-]+)\.so\.\d+$/;
-    for (const program of await programs(join(at, own))) {
+    for (const program of await programs(join(folder, own))) {
       const { stdout } = await run('readelf', ['-dV', '--wide', program]);
       for (const [, library = ''] of stdout.matchAll(/\(NEEDED\).*\[(.*)\]/g)) {
         assert.match(library, allowed, program);
@@ -398,14 +384,14 @@ describe('what is inside of a package', { timeout: 300_000 }, () => {
 
   const otherWay = own === 'arm64' ? 'on amd64 packages for arm64 are tried' : false;
   test('programs for arm64 start, by emulation, and know the same layouts', { skip: otherWay }, async () => {
-    await build('--arch=arm64', '--format=deb', '--out', join(at, 'arm'));
-    const root = join(at, 'arm64');
-    await run('dpkg-deb', ['-x', join(at, 'arm', version, `sallyport_${version}_arm64.deb`), root]);
+    await build('--arch=arm64', '--format=deb', '--out', join(folder, 'arm'));
+    const root = join(folder, 'arm64');
+    await run('dpkg-deb', ['-x', join(folder, 'arm', version, `sallyport_${version}_arm64.deb`), root]);
     const sysroot = await sysrootOf('arm64');
     const emulate = (program: string, ...args: string[]) =>
       run('qemu-aarch64-static', ['-L', sysroot, program, ...args]);
     const [recorder = '', launcher = '', node = ''] = await programs(root, ['recorder', 'launcher', 'node']);
-    const [ownRecorder = ''] = await programs(join(at, own), ['recorder']);
+    const [ownRecorder = ''] = await programs(join(folder, own), ['recorder']);
     const hash = await emulate(recorder, '--wire-hash');
     assert.match(hash.stdout, /^[0-9a-f]{64}\n$/, hash.stderr);
     assert.equal(hash.stdout, (await run(ownRecorder, ['--wire-hash'])).stdout);

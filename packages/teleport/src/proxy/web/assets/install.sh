@@ -68,7 +68,8 @@ check_host() {
     *) fail "there is no package for this processor ($machine)" 'Packages are for amd64 and arm64.' ;;
   esac
   if [ -z "$format" ]; then
-    if have dpkg; then format=deb; else format=tar; fi
+    # Some other systems have dpkg as a tool, and nothing installed by it.
+    if have dpkg && [ -s /var/lib/dpkg/status ]; then format=deb; else format=tar; fi
   fi
   if [ "$format" = deb ]; then
     have dpkg || fail 'dpkg is not on this host' 'Use --format=tar.'

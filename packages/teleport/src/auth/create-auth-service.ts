@@ -7,7 +7,7 @@ import type { AuditSink, AuthHandlers, AuthLog, AuthService, AuthSettings } from
 import { BrowserLogIns } from './credentials/browser-log-ins.ts';
 import { openChallenges } from './credentials/challenge.ts';
 import { Invites } from './credentials/invites.ts';
-import { LogIn } from './credentials/log-in.ts';
+import { LogIn, takesPasskeys } from './credentials/log-in.ts';
 import { mfaHandlers } from './credentials/mfa-handlers.ts';
 import { Directory } from './directory.ts';
 import { inviteUrl } from './invite-url.ts';
@@ -280,7 +280,7 @@ async function statusOf({ settings, version, authorities, store }: Parts) {
       ...(connectors.length === 0 ? {} : { connectors }),
       ...(usual === undefined ? {} : { connector_name: usual }),
       ...(settings.localAuth === false ? { local: false } : {}),
-      ...(settings.passwordless === false ? {} : { passwordless: true }),
+      ...(takesPasskeys(settings) ? { passwordless: true } : {}),
     },
     session_recording: settings.sessionRecording,
   };

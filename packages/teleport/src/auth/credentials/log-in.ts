@@ -84,10 +84,7 @@ export class LogIn {
   }
 
   #passkeyParty(): RelyingParty | undefined {
-    const { secondFactor, passwordless, localAuth } = this.#parts.settings;
-    const party = relyingParty(this.#parts);
-    const taken = passwordless !== false && localAuth !== false && offersWebauthn(secondFactor, party);
-    return taken ? party : undefined;
+    return takesPasskeys(this.#parts.settings) ? relyingParty(this.#parts) : undefined;
   }
 
   /** A name nobody has where the key's is not known, so that it fails as any other. */
@@ -245,7 +242,14 @@ function circumstances({ remoteAddr, userAgent, alone }: KnownRequest) {
   };
 }
 
-export function relyingParty({ settings }: Parts): RelyingParty | undefined {
+/** By themselves, without name and password. */
+export function takesPasskeys(settings: Parts['settings']): boolean {
+  const { secondFactor, passwordless, localAuth } = settings;
+  if (passwordless === false || localAuth === false) return false;
+  return offersWebauthn(secondFactor, relyingParty({ settings }));
+}
+
+export function relyingParty({ settings }: Pick<Parts, 'settings'>): RelyingParty | undefined {
   return settings.webauthnRpId === undefined
     ? undefined
     : { id: settings.webauthnRpId, name: settings.clusterName };

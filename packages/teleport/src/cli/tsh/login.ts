@@ -98,7 +98,8 @@ function connectorOf({ auth }: Ping, how: string | undefined): string | undefine
   const { connectors = [] } = auth;
   if (how === undefined) return (auth.oidc ?? auth.github)?.name;
   if (connectors.some(({ name }) => name === how)) return how;
-  const names = ['local', 'browser', ...connectors.map(({ name }) => name)];
+  const alone = auth.passwordless === true ? ['passwordless'] : [];
+  const names = ['local', 'browser', ...alone, ...connectors.map(({ name }) => name)];
   throw new AppError('bad_input', 'tsh.no_connector', `--auth: this cluster has no "${visible(how)}".`, {
     hint: `It has ${names.map(visible).join(', ')}.`,
   });

@@ -69,7 +69,7 @@ describe('tsh: log in, status, ls, log out', { skip, timeout: 170_000 }, () => {
   test('mistyped flags are refused before a password is typed for nothing', async () => {
     for (const [flag, says] of [
       ['--ttl=soon', /--ttl must be a duration/],
-      ['--auth=sms', /--auth must be local, browser/],
+      ['--auth=sms', /--auth: this cluster has no "sms"[\s\S]+local, browser/],
       ['--format=xml', /--format must be text, json/],
       ['--add-keys-to-agent=maybe', /--add-keys-to-agent must be/],
     ] as const) {

@@ -25,7 +25,7 @@ import { until } from './one-host.ts';
 
 const staticToken = 'static-token-of-the-test';
 const listens = /the ssh service (listens|is off)/;
-const people = 60;
+const people = 50;
 const nodes = ['node1', 'node2'] as const;
 
 let cluster: Cluster;
@@ -158,7 +158,7 @@ async function lockEnds(user: string, node: string, auth: string): Promise<numbe
   return since(begin);
 }
 
-describe('two auth servers on one PostgreSQL', { timeout: 180_000 }, () => {
+describe('two auth servers on one PostgreSQL', { timeout: 400_000 }, () => {
   before(async () => {
     [postgres, cluster] = await Promise.all([PostgresServer.start(), Cluster.create()]);
     await writeFile(join(cluster.folder, 'store.key'), `${'5a'.repeat(32)}\n`, { mode: 0o600 });
@@ -252,7 +252,7 @@ describe('two auth servers on one PostgreSQL', { timeout: 180_000 }, () => {
     });
     result = once(load, 'close').then(() => JSON.parse(said));
     const told = (code: string, atLeast: number) =>
-      until(`${atLeast} of ${code}`, async () => (await count(`code = '${code}'`)) >= atLeast, 20_000);
+      until(`${atLeast} of ${code}`, async () => (await count(`code = '${code}'`)) >= atLeast, 40_000);
 
     await told('T1000I', 5);
     await cluster.get('auth1').kill('SIGKILL');
@@ -297,7 +297,7 @@ describe('two auth servers on one PostgreSQL', { timeout: 180_000 }, () => {
     const { logIns, sessions, writes } = await result;
     // Two more, which the locks ended.
     const all = sessions.done + 2;
-    await until('the end of each session', async () => (await count(`code = 'T2004I'`)) >= all, 20_000);
+    await until('the end of each session', async () => (await count(`code = 'T2004I'`)) >= all, 40_000);
     // What a server that was killed had changed and not told yet, the other one tells.
     const begin = performance.now();
     await until('nothing waits to be told', async () => (await waiting()) === 0, 30_000);

@@ -98,6 +98,14 @@ export class RealSshd {
     ];
   }
 
+  /** Options of `sftp` and `scp`, without whom and where. */
+  get copyOptions(): string[] {
+    return [
+      ...['-F', 'none', '-i', join(this.#dir, 'user'), '-P', String(this.port)],
+      ...['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'LogLevel=ERROR'],
+    ];
+  }
+
   /** What the server itself says. */
   get log(): string {
     return readFileSync(join(this.#dir, 'log'), 'utf8');

@@ -46,18 +46,18 @@ export class OutboxBoxes {
     });
   }
 
-  /** Takes over what the dead left; each box once. */
-  async adopt(): Promise<LeftBox[]> {
+  /** Takes over what the dead left; each box once. One that cannot be opened is tried again the next time. */
+  async adopt<T>(open: (left: LeftBox) => Promise<T>): Promise<T[]> {
     const { dataDir, generation, isLiving } = this.#options;
-    const left: LeftBox[] = [];
+    const adopted: T[] = [];
     for (const name of (await readdir(dataDir)).filter((each) => /^outbox(-\d+)?$/.test(each)).sort()) {
       const dir = join(dataDir, name);
       const owner = await ownerOf(dir);
       if (dir === this.own || owner === generation || isLiving(owner)) continue;
+      adopted.push(await open({ dir, generation: owner }));
       await own(dir, generation);
-      left.push({ dir, generation: owner });
     }
-    return left;
+    return adopted;
   }
 }
 

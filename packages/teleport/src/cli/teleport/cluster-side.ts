@@ -139,9 +139,8 @@ async function ofMember(options: ClusterSideOptions, keys: HostKeys, closers: Cl
   log.info({ cluster: clusterName, host: options.hostUuid }, 'member of the cluster');
   const adopted = new Set<AdoptedBox>();
   closers.push(async () => await Promise.all([...adopted].map((box) => box.close())));
-  const adoptLogs = async () => {
-    const opened: AdoptedLog[] = [];
-    for (const left of await boxes.adopt()) {
+  const adoptLogs = () =>
+    boxes.adopt(async (left) => {
       const box = await AdoptedBox.open(left, (each) => sendEvents(each, membership.client, log));
       adopted.add(box);
       void box.gone.then(() => adopted.delete(box));
@@ -149,10 +148,8 @@ async function ofMember(options: ClusterSideOptions, keys: HostKeys, closers: Cl
         { events: box.audit.stats.heldEvents },
         'the events that a daemon before this one left are sent',
       );
-      opened.push(box);
-    }
-    return opened;
-  };
+      return box;
+    });
   return {
     clusterName,
     audit: outbox,

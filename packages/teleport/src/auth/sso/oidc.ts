@@ -4,7 +4,7 @@ import type { OidcDocument } from '@sallyport/contracts/api/connectors.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import * as openid from 'openid-client';
 import { parseDuration } from '../../config/duration.ts';
-import { type Attributes, toAttributes } from './attributes.ts';
+import { toAttributes } from './attributes.ts';
 import { claimsToRoles } from './claims-to-roles.ts';
 import type { Errand, IdentityProvider, Vouched } from './identity-provider.ts';
 import { denied, exchangeFailed } from './provider-errors.ts';
@@ -161,5 +161,3 @@ function withoutUnverified(
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
-
-export type { Attributes };

@@ -23,6 +23,8 @@ export async function runStart(options: StartOptions): Promise<void> {
   outliveReader();
   fixProgram();
   const log = openServiceLog(config.log);
+  // Before the first word, after which somebody may send one: the default of each signal is to die on the spot.
+  const signals = new Signals(log);
   const version = productVersion();
   const predecessor = Predecessor.find();
   const takes_over = predecessor === undefined ? undefined : process.ppid;
@@ -32,8 +34,6 @@ export async function runStart(options: StartOptions): Promise<void> {
   );
   for (const warning of warnings) log.warn({ key: warning.key, line: warning.line }, warning.message);
   const pidFile = new PidFile(config.pidFile);
-  // Before anything is opened: the default of each signal is to die on the spot.
-  const signals = new Signals(log);
   const service = await startTeleport(config, {
     version,
     log,

@@ -209,10 +209,13 @@ export class PostgresFeed {
 
   async #head(): Promise<number> {
     const { rows } = await this.#client.query({
-      text: `SELECT revision FROM ${this.#schema}.head`,
+      text: `SELECT revision, pg_is_in_recovery() AS standby FROM ${this.#schema}.head`,
       query_timeout: readMs,
     } as pg.QueryConfig);
-    return Number((rows[0] as { revision: string }).revision);
+    const { revision, standby } = rows[0] as { revision: string; standby: boolean };
+    // After a failover the server we listen to may live on as a standby: nobody is notified there.
+    if (standby) throw new Error('it has become a standby');
+    return Number(revision);
   }
 
   /** Nothing is behind what we saw, yet the head is elsewhere: trimmed, or the database was put back from a backup. */

@@ -55,6 +55,8 @@ interface Pending {
 
 /** Commits that may wait. */
 const maxPending = 10_000;
+/** Characters of their values. */
+const maxPendingChars = 64 * 1024 * 1024;
 /** Of a batch: so much is lost to others' waiting while it runs. */
 const maxBatchWrites = 1_000;
 const maxBatchChars = 4 * 1024 * 1024;
@@ -71,6 +73,7 @@ export class PostgresStore implements Store {
   readonly #writer = randomUUID();
   #batch = 0;
   #pending: Pending[] = [];
+  #pendingChars = 0;
   #draining: Promise<void> | undefined;
   #sweeping: Promise<unknown> | undefined;
   #closed = false;
@@ -142,19 +145,16 @@ export class PostgresStore implements Store {
   commit(writes: readonly Write[]): Promise<readonly Item[]> {
     try {
       this.#refuseClosed();
-      if (this.#pending.length >= maxPending)
-        throw new AppError(
-          'limit',
-          'store.queue_full',
-          `More than ${maxPending} commits wait for the database.`,
-        );
       refuseBadWrites(writes);
+      if (this.#pending.length >= maxPending || this.#pendingChars > maxPendingChars)
+        throw new AppError('limit', 'store.queue_full', 'Too many commits wait for the database.');
     } catch (error) {
       return Promise.reject(error);
     }
     if (writes.length === 0) return Promise.resolve([]);
     return new Promise((resolve, reject) => {
       this.#pending.push({ writes, resolve, reject });
+      this.#pendingChars += charsOf(writes);
       this.#draining ??= this.#drain();
     });
   }
@@ -195,11 +195,13 @@ export class PostgresStore implements Store {
     let count = 0;
     for (const one of this.#pending) {
       writes += one.writes.length;
-      for (const write of one.writes) chars += write.type === 'put' ? write.value.length : 0;
+      chars += charsOf(one.writes);
       if (count > 0 && (writes > maxBatchWrites || chars > maxBatchChars)) break;
       count++;
     }
-    return this.#pending.splice(0, count);
+    const batch = this.#pending.splice(0, count);
+    for (const one of batch) this.#pendingChars -= charsOf(one.writes);
+    return batch;
   }
 
   async #send(batch: readonly Pending[]): Promise<AppError | undefined> {
@@ -275,6 +277,10 @@ export class PostgresStore implements Store {
 
 function itemOf({ key, value, revision, expires }: Row): Item {
   return { key, value, revision, expires: expires === null ? undefined : new Date(Number(expires)) };
+}
+
+function charsOf(writes: readonly Write[]): number {
+  return writes.reduce((sum, write) => sum + (write.type === 'put' ? write.value.length : 0), 0);
 }
 
 /** As commit_batch reads it. */

@@ -20,6 +20,7 @@ export async function cloneAction({ config: file }: { config: string }): Promise
   const closers: (() => unknown)[] = [];
   try {
     const from = await open(clone.src, true, closers);
+    if (clone.dst.type === 'sqlite') await refuseWithAuthorities(from.store);
     const to = await open(clone.dst, false, closers);
     const { items, verified, expired, others } = await cloneStore(from.store, to.store, clone);
     print(`${shown(items)} cloned from ${from.place} to ${to.place}.`);
@@ -36,6 +37,18 @@ export async function cloneAction({ config: file }: { config: string }): Promise
     );
     notice(`of ${join(clone.src.path, 'ca')} into the database. Recordings stay where they are.`);
   }
+}
+
+/** A service on SQLite has its authorities in files: it would make new ones, and every host would be a stranger. */
+async function refuseWithAuthorities(from: Store): Promise<void> {
+  const [one] = await from.range('ca/', { limit: 1 });
+  if (one === undefined) return;
+  throw new AppError(
+    'unsupported',
+    'store.clone_authorities',
+    'The authorities of the cluster are in this database; a store of SQLite cannot take them.',
+    { hint: 'Copy to another PostgreSQL database instead.' },
+  );
 }
 
 async function moveEvents({ src, dst }: { src: string; dst: string }, closers: (() => unknown)[]) {

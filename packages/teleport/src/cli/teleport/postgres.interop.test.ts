@@ -163,6 +163,14 @@ audit_events: { src: "file://${dir}/data/log", dst: "${uri}" }
     await postgres.tctl('users', 'add', 'cleo', '--roles=access', '--logins=root');
     await stop(daemon);
     assert.match(await postgres.tctl('users', 'ls'), /ana.*ben.*cleo/s, 'with no daemon running');
+
+    const other = server.uri(await server.freshDatabase());
+    const clone = async (dst: string) => {
+      await writeFile(cloneFile, `src: { type: postgresql, conn_string: "${uri}" }\ndst: ${dst}\n`);
+      return teleport('backend', 'clone', '-c', cloneFile).catch((error) => error);
+    };
+    assert.match((await clone(`{ type: postgresql, conn_string: "${other}" }`)).stdout, /the same in both/);
+    assert.match((await clone(`{ type: sqlite, path: ${dir} }`)).stderr, /authorities of the cluster/);
   });
 
   it('is examined by the doctor: what it finds of each database, and that one does not answer', async (t) => {

@@ -1,4 +1,5 @@
 // Certificates for one session: on one node, as one login, for a second factor that was proven for it.
+import { userCertificateSkewMs } from '@sallyport/contracts/api/lock.ts';
 import { joinLogin } from '@sallyport/contracts/api/session-trackers.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { identityExtensions } from '../../ca/identity.ts';
@@ -43,8 +44,6 @@ export interface SessionCertificate {
 
 /** For the log-in only; the session goes on. */
 const ttlMs = 60_000;
-/** Clocks of nodes may be this much behind ours. */
-const skewMs = 60_000;
 
 const nothing = () => [];
 
@@ -114,7 +113,7 @@ export class SessionCertificates {
     const { user, roles } = order.account;
     const { login } = order;
     const at = now().getTime();
-    const validity = { validAfter: new Date(at - skewMs), validBefore: new Date(at + ttlMs) };
+    const validity = { validAfter: new Date(at - userCertificateSkewMs), validBefore: new Date(at + ttlMs) };
     const options = sessionOptions(roles);
     const mfa = { node: order.nodeUuid, login, device: device.id, until: order.until };
     const blob = await issueCertificate(authorities.active('user').ssh, {

@@ -28,12 +28,13 @@ export interface AdmissionOptions {
 
 export class Admission {
   readonly #options: AdmissionOptions;
-  readonly #used = new UsedCertificates();
+  readonly #used: UsedCertificates;
   readonly #roles = new Memo(rolesByName);
   readonly #cas = new Memo((lines: readonly string[]) => lines.map(parsePublicKeyLine));
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
+    this.#used = new UsedCertificates(options.now());
   }
 
   async admit(attempt: AuthAttempt): Promise<Verdict<Visitor>> {
@@ -76,7 +77,8 @@ export class Admission {
     const visitor = { grant: decision, joinsOnly, moderation };
     if (sessionMfa === undefined) return { ok: true, value: { identity, ...visitor } };
     if (!this.#used.take(identity, now())) {
-      const reason = 'the certificate is for one session, and was used before';
+      const reason =
+        'the certificate is for one session, and was used before, or made before this node started';
       return { ok: false, reason, claimedUser: identity.user };
     }
     // The minute of such a certificate is for coming in; what may go on, goes on as long as the person's own.

@@ -111,6 +111,9 @@ test('the question names what can answer it; the answer opens one session, once,
   assert.equal(left, 3_600_000, 'the session may last as long as the certificate of the log-in');
   const again = await admit(admission, answer.ssh_certificate);
   assert.match(again.ok ? '' : again.reason, /was used before/);
+  cluster.advance(2_000);
+  const restarted = await admit(await admissionOf(cluster, web1), answer.ssh_certificate);
+  assert.match(restarted.ok ? '' : restarted.reason, /made before this node started/);
   cluster.advance(61_000);
   const late = await admit(await admissionOf(cluster, web1), answer.ssh_certificate);
   assert.match(late.ok ? '' : late.reason, /expired/);

@@ -57,11 +57,3 @@ export function advance(rotation: Rotation, to: RotationPhase, fresh: string, no
   if (to !== 'standby') return { ...rotation, phase: to };
   return { phase: to, current: phase === 'rollback' ? current : (next ?? current) };
 }
-
-/** Keys that nobody trusts after this step. */
-export function retiredNames(before: Rotation, after: Rotation): string[] {
-  const kept = [after.current, after.next];
-  return [before.current, before.next].filter(
-    (name) => name !== undefined && !kept.includes(name),
-  ) as string[];
-}

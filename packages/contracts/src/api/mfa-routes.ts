@@ -41,8 +41,17 @@ export const mfaTask = z.discriminatedUnion('type', [
     /** Of an authenticator app, where the user has one: proves that it is the user who adds. */
     otp: otp.optional(),
   }),
+  /** An authenticator app, for somebody who has a key to prove and no app yet. */
+  z.strictObject({ type: z.literal('add_app'), name: deviceName }),
   z.strictObject({ type: z.literal('remove_device'), name: z.string().min(1).max(64) }),
 ]);
+
+const newApp = z.strictObject({
+  id: taskId,
+  secret: z.string(),
+  url: z.string(),
+  expires: z.iso.datetime(),
+});
 
 export const mfaRoutes = {
   sessionCertificate: route({
@@ -72,7 +81,7 @@ export const mfaRoutes = {
     summary: 'A secret for a new authenticator app of the caller, who must prove an older second factor.',
     access: self,
     body: z.strictObject({ name: deviceName, otp: otp.optional() }),
-    result: z.strictObject({ id: taskId, secret: z.string(), url: z.string(), expires: z.iso.datetime() }),
+    result: newApp,
   }),
   finishTotpDevice: route({
     method: 'POST',
@@ -109,6 +118,7 @@ export const mfaRoutes = {
       z.strictObject({ state: z.literal('waiting') }),
       sessionCertificate.extend({ state: z.literal('issued') }),
       z.strictObject({ state: z.literal('changed'), device: mfaDevice }),
+      newApp.extend({ state: z.literal('begun') }),
     ]),
   }),
   readMfaTask: route({
@@ -118,7 +128,7 @@ export const mfaRoutes = {
     access: proxyOnly,
     params: z.strictObject({ id: taskId }),
     result: z.strictObject({
-      type: z.enum(['session', 'add_device', 'remove_device']),
+      type: z.enum(['session', 'add_device', 'add_app', 'remove_device']),
       user: z.string(),
       code: z.string(),
       /** `root@web-1`, or the name of the device. */

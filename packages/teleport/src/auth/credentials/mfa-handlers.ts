@@ -52,7 +52,9 @@ export function mfaHandlers({ parts, presence, logIn, admitted }: MfaParts): Han
       return devices.list((await self(context)).user);
     },
     async beginTotpDevice({ body }, context) {
-      return devices.beginTotp(await accountOf(context), body, context.remoteAddress);
+      const account = await accountOf(context);
+      const proof = await devices.proveToAdd(account, body, context.remoteAddress);
+      return devices.beginTotp(account, body.name, proof);
     },
     async finishTotpDevice({ params, body }, context) {
       return { device: await devices.finishTotp(await accountOf(context), params.id, body.otp) };

@@ -16,7 +16,14 @@ import { newCode } from './browser-log-ins.ts';
 import { readCredential } from './device.ts';
 import { credentialWrite, type FactorProofs, type ProvenFactor, usedBefore } from './factor-proofs.ts';
 import { relyingParty } from './log-in.ts';
-import { type DeviceProof, notOffered, type OwnDevices, proofOf, type shownDevice } from './own-devices.ts';
+import {
+  type DeviceProof,
+  type NewApp,
+  notOffered,
+  type OwnDevices,
+  proofOf,
+  type shownDevice,
+} from './own-devices.ts';
 import { offersWebauthn } from './second-factor.ts';
 import {
   type SessionCertificate,
@@ -41,6 +48,7 @@ type Task =
       /** Base64url. */
       readonly challenge: string;
     }
+  | { readonly type: 'add_app'; readonly name: string }
   | { readonly type: 'remove_device'; readonly name: string };
 
 interface Stored {
@@ -56,7 +64,8 @@ interface Open extends Stored {
 
 type Ended =
   | ({ readonly state: 'issued' } & SessionCertificate)
-  | { readonly state: 'changed'; readonly device: ReturnType<typeof shownDevice> };
+  | { readonly state: 'changed'; readonly device: ReturnType<typeof shownDevice> }
+  | ({ readonly state: 'begun' } & NewApp);
 
 export interface Answer {
   readonly get?: Json | undefined;
@@ -138,6 +147,11 @@ export class MfaTasks {
       );
     } else if (task.type === 'add_device') {
       await this.#addKey(open, account, task, answer);
+    } else if (task.type === 'add_app') {
+      const proven = proofOf(await this.#prove(open, account, answer, task.name));
+      await this.#rooms.devices.beginTotp(account, task.name, proven, (begun) =>
+        this.#end(open, { state: 'begun', ...begun }),
+      );
     } else {
       const proven = await this.#prove(open, account, answer, task.name);
       const device = this.#rooms.devices.removable(account, proven.credential, task.name);
@@ -178,6 +192,13 @@ export class MfaTasks {
         throw new AppError('conflict', 'auth.no_mfa_needed', 'That session needs no second factor.');
       const { account: _, ...task } = order;
       return { task: { type: 'session', ...task }, proof: nothing };
+    }
+    if (wanted.type === 'add_app') {
+      const keys = this.#rooms.devices.mine(account, credential).filter(({ type }) => type === 'webauthn');
+      if (keys.length > 0) return { task: wanted, proof: nothing };
+      throw new AppError('conflict', 'auth.no_device', 'You have no security key to prove.', {
+        hint: '`tsh mfa ls` lists your second factors.',
+      });
     }
     if (wanted.type === 'remove_device') {
       this.#rooms.devices.removable(account, credential, wanted.name);
@@ -222,7 +243,7 @@ export class MfaTasks {
       account,
       proof: { webauthn: answer.get ?? {} },
       purpose: purposeOf(open.id),
-      flow: open.task.type,
+      flow: open.task.type === 'add_app' ? 'add_device' : open.task.type,
       subject,
       remoteAddr: answer.remote_addr,
       userAgent: answer.user_agent,

@@ -119,6 +119,17 @@ test('a security key is added by the key there is, and its page serves nobody el
   });
   await complete(next.id, { create, get: key.get(shown.get ?? {}) });
   assert.deepEqual(await devicesOf(cluster, 'ana'), ['authenticator app', 'key', 'second']);
+
+  // An app is added by a key alike: its secret goes to tsh, not to the page.
+  const app = await handlers.beginMfaTask(call({ type: 'add_app', name: 'phone' }), as(cluster, 'ana'));
+  const at = { params: { id: app.id }, query: undefined, body: undefined };
+  const asked = await handlers.readMfaTask(at, cluster.as(proxy));
+  await complete(app.id, { get: key.get(asked.get ?? {}) });
+  const begun = await handlers.mfaTaskResult(at, as(cluster, 'ana'));
+  assert.ok(begun.state === 'begun');
+  const body = { otp: await codeOf(cluster, begun.secret) };
+  await handlers.finishTotpDevice({ params: { id: begun.id }, query: undefined, body }, as(cluster, 'ana'));
+  assert.equal((await devicesOf(cluster, 'ana')).at(-1), 'phone');
 });
 
 test('a challenge of a log-in answers no task', async (t) => {

@@ -32,6 +32,14 @@ interface PendingTotp {
   readonly secret: string;
 }
 
+/** An authenticator app that waits for its first code. */
+export interface NewApp {
+  readonly id: string;
+  readonly secret: string;
+  readonly url: string;
+  readonly expires: string;
+}
+
 /** What a change of devices stands on: the credential as it was read, and what was proven for it. */
 export interface DeviceProof {
   readonly credential: StoredCredential;
@@ -63,24 +71,27 @@ export class OwnDevices {
     };
   }
 
-  async beginTotp(account: Account, request: { name: string; otp?: string | undefined }, remoteAddr: string) {
+  async beginTotp(
+    account: Account,
+    name: string,
+    { credential, writes, told }: DeviceProof,
+    also: (begun: NewApp) => readonly Write[] = () => [],
+  ): Promise<NewApp> {
     const { settings, now, journal } = this.#parts;
     const { name: user } = account.user;
     if (!offersOtp(settings.secondFactor)) throw notOffered('authenticator apps');
-    const { credential, writes, told } = await this.proveToAdd(account, request, remoteAddr);
-    refuseName(credential.devices, request.name);
-    const pending: PendingTotp = {
-      id: randomBytes(16).toString('base64url'),
-      name: request.name,
-      secret: newTotpSecret(),
-    };
+    refuseName(this.mine(account, credential), name);
+    const pending: PendingTotp = { id: randomBytes(16).toString('base64url'), name, secret: newTotpSecret() };
     const expires = new Date(now().getTime() + pendingMs);
-    const put: Write = { type: 'put', key: pendingPrefix + user, value: JSON.stringify(pending), expires };
     const { id, secret } = pending;
     const url = totpUrl(secret, user, settings.clusterName);
-    const begun = answerWillBe({ id, secret, url, expires: expires.toISOString() });
+    const begun = { id, secret, url, expires: expires.toISOString() };
+    const put: Write = { type: 'put', key: pendingPrefix + user, value: JSON.stringify(pending), expires };
     const used = told.length === 0 ? [] : [credentialWrite(user, credential)];
-    await journal.commit([...writes, ...used, put], told).catch((error: unknown) => {
+    const more = also(begun);
+    // A task answers something else, and has said so.
+    if (more.length === 0) answerWillBe(begun);
+    await journal.commit([...writes, ...used, put, ...more], told).catch((error: unknown) => {
       throw usedBefore(error);
     });
     return begun;

@@ -19,6 +19,7 @@ export const secretPrefixes: readonly string[] = [
   'oidc/',
   'github/',
   'sso-request/',
+  'mfa-task-end/',
   'repeat/',
 ];
 

@@ -40,20 +40,29 @@ export async function mfaAddAction(flags: MfaAddFlags): Promise<void> {
     const type = kindOf(flags, offers);
     const name = flags.name ?? (await ask('Name of the new device: '));
     const hasApp = devices.some((device) => device.type === 'totp');
-    const otp = hasApp
-      ? await proof(type === 'webauthn' && devices.some((one) => one.type === 'webauthn'))
-      : undefined;
+    const otp = hasApp ? await proof(devices.some((one) => one.type === 'webauthn')) : undefined;
     const added = await (type === 'totp'
-      ? addApp(client, name, otp)
+      ? addApp(client, profile, { name, otp, byKey: otp === undefined && devices.length > 0 })
       : addKey(client, profile, { name, passwordless: flags.allowPasswordless, otp }));
     print(`The second factor "${visible(added)}" has been added.`);
   });
 }
 
-async function addApp(client: Auth, name: string, otp: string | undefined): Promise<string> {
-  const { id, secret, url } = await client.beginTotpDevice({
-    body: { name, ...(otp === undefined ? {} : { otp }) },
-  });
+interface NewDevice {
+  readonly name: string;
+  readonly otp: string | undefined;
+}
+
+async function addApp(
+  client: Auth,
+  profile: Profile,
+  { name, otp, byKey }: NewDevice & { readonly byKey: boolean },
+): Promise<string> {
+  const begun = byKey
+    ? await inBrowser(client, profile, { type: 'add_app', name })
+    : await client.beginTotpDevice({ body: { name, ...(otp === undefined ? {} : { otp }) } });
+  if (!('secret' in begun)) return name;
+  const { id, secret, url } = begun;
   notice(`Enter this into your authenticator app:\n  ${visible(secret)}\n  ${visible(url)}`);
   const first = await ask('Enter the code it shows: ');
   const { device } = await client.finishTotpDevice({
@@ -66,7 +75,7 @@ async function addApp(client: Auth, name: string, otp: string | undefined): Prom
 async function addKey(
   client: Auth,
   profile: Profile,
-  { name, passwordless, otp }: { name: string; passwordless: boolean; otp: string | undefined },
+  { name, passwordless, otp }: NewDevice & { readonly passwordless: boolean },
 ): Promise<string> {
   const task = { type: 'add_device' as const, name, passwordless, ...(otp === undefined ? {} : { otp }) };
   const result = await inBrowser(client, profile, task);

@@ -82,6 +82,7 @@ async function complete(
 const titles: Readonly<Record<Task['type'], string>> = {
   session: 'Confirm a session',
   add_device: 'Add a security key',
+  add_app: 'Add an authenticator app',
   remove_device: 'Remove a second factor',
 };
 
@@ -90,6 +91,8 @@ const sentences: Readonly<Record<Task['type'], (task: Task) => Html>> = {
     html`<strong>${user}</strong> opens a session: <strong>${subject}</strong>.`,
   add_device: ({ user, subject }) =>
     html`<strong>${user}</strong> adds the security key <strong>${subject}</strong>.`,
+  add_app: ({ user, subject }) =>
+    html`<strong>${user}</strong> adds the authenticator app <strong>${subject}</strong>.`,
   remove_device: ({ user, subject }) => html`<strong>${user}</strong> removes <strong>${subject}</strong>.`,
 };
 

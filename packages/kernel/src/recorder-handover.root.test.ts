@@ -1,11 +1,14 @@
 // A recorder makes way for one of another build, with the same layouts, while sessions flood it.
 import assert from 'node:assert/strict';
-import { appendFile, copyFile, readlink } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { appendFile, copyFile, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { recorderBinary } from './binaries.ts';
-import { alive, KernelHost, ofType, program, skip, until } from './kernel-host.fixture.ts';
+import { cgroup2MountIn } from './host-probe.ts';
+import { alive, KernelHost, ofType, program, skip, TestSession, until } from './kernel-host.fixture.ts';
 import { RecorderClient } from './recorder-client.ts';
+import { WIRE_HASH } from './wire.gen.ts';
 
 describe('a recorder of another build', { skip }, () => {
   let host: KernelHost;
@@ -64,3 +67,61 @@ describe('a recorder of another build', { skip }, () => {
     assert.ok((await host.client.stats()).ringSize > 0);
   });
 });
+
+describe('a recorder of other layouts', { skip }, () => {
+  let host: KernelHost;
+  let pins = '';
+  before(async () => {
+    host = await KernelHost.start(1024 * 1024);
+    await host.client.shutdown();
+    const binary = join(host.dir, 'other-layouts');
+    await writeFile(binary, otherLayouts(await readFile(recorderBinary)), { mode: 0o700 });
+    pins = `/sys/fs/bpf/sallyport-test-${process.pid}-other`;
+    const root = cgroup2MountIn(await readFile('/proc/self/mountinfo', 'utf8')) ?? '';
+    const where = ['--socket', host.socketPath, '--spool', host.spoolDir, '--pin-dir', pins];
+    spawn(binary, ['--foreground', ...where, '--cgroup-root', root, '--ring-bytes', '1048576'], {
+      stdio: 'ignore',
+    }).unref();
+    host.client = await until(
+      'it answers',
+      () => RecorderClient.connect({ socketPath: host.socketPath }).catch(() => undefined),
+      40_000,
+    );
+    assert.notEqual(host.client.hello.wireHash, WIRE_HASH);
+  });
+  after(async () => {
+    await host?.stop();
+    await rm(pins, { recursive: true, force: true });
+  });
+
+  test('stays for its sessions, beside ours', async (t) => {
+    const old = host.client;
+    const theirs = await TestSession.block(host, [program('opens'), 'flood', '/etc/passwd', '20000']);
+    await old.watch({ ...theirs.request, sessionId: theirs.id });
+    theirs.go();
+    await host.connect();
+    const ours = host.client;
+    assert.equal(ours.hello.wireHash, WIRE_HASH);
+    assert.ok(alive(old.hello.pid), 'it watches a session');
+    const { totals } = await host.record(t, ['/bin/sh', '-c', '/bin/true; /bin/true']);
+    assert.ok(totals.kinds.command.recorded >= 3);
+    await until('their session is idle', async () => (await old.totals(theirs.id)).liveTasks === 0, 20_000);
+    const { disk } = (await old.end(theirs.id)).kinds;
+    assert.ok(disk.emitted >= 20_000);
+    assert.equal(disk.emitted, disk.recorded + disk.lost);
+    await theirs.remove();
+    await old.shutdown();
+    await until('it is gone', () => !alive(old.hello.pid));
+    ours.close();
+    await host.connect();
+    assert.equal(host.client.hello.pid, ours.hello.pid, 'ours is found again');
+  });
+});
+
+/** The same program, as one built from other layouts would look to us. */
+function otherLayouts(program: Buffer): Buffer {
+  const [hash, patched] = [Buffer.from(WIRE_HASH, 'hex'), Buffer.from(program)];
+  for (let at = patched.indexOf(hash); at >= 0; at = patched.indexOf(hash, at + 1))
+    patched.fill(7, at, at + 32);
+  return patched;
+}

@@ -1,5 +1,5 @@
 /** The section of the benchmark page on bulk. */
-import { type Peer, peers } from './peers.ts';
+import { peers } from './peers.ts';
 import { median } from './statistics.ts';
 import type { TransferFigures } from './transfer.ts';
 
@@ -13,13 +13,12 @@ export function withTransferSection(page: string, section: string): string {
   return `${page.slice(0, at).trimEnd()}\n\n${section}${next < 0 ? '' : page.slice(next)}`;
 }
 
-export function transferSection(machine: string, { rounds, mebibytes, rate, cpu }: TransferFigures): string {
+export function transferSection(machine: string, { rounds, mebibytes, rate }: TransferFigures): string {
   const lines = Object.entries(rate).map(([name, rates]) => {
     const [ours, theirs] = [median(rates.sallyport), median(rates.sshd)];
     const ratio = ours / theirs;
-    const spent = (peer: Peer) => (cpu[name]?.[peer] ?? Number.NaN).toFixed(2);
     const verdict = `≥ sshd: **${ratio >= 1 ? 'met' : 'missed'}**`;
-    return `| ${name} | ${ours.toFixed(0)} MB/s | ${theirs.toFixed(0)} MB/s | ×${ratio.toFixed(2)} | ${verdict} | ${spent('sallyport')} s | ${spent('sshd')} s |`;
+    return `| ${name} | ${ours.toFixed(0)} MB/s | ${theirs.toFixed(0)} MB/s | ×${ratio.toFixed(2)} | ${verdict} |`;
   });
   const raw = Object.entries(rate).flatMap(([name, rates]) =>
     peers.map((peer) => `${peer}, ${name}, MB/s: ${rates[peer].map((value) => value.toFixed(0)).join(' ')}`),
@@ -28,12 +27,11 @@ export function transferSection(machine: string, { rounds, mebibytes, rate, cpu 
 
 Machine: ${machine}. ${mebibytes} MiB through a session that records commands, files and connections, against OpenSSH's
 sshd in the same run: the same client (OpenSSH's), account and cipher (aes128-gcm), files in memory, ${rounds} rounds in
-alternating order, medians; before them each way once, its bytes compared. CPU is that of the server for a GB, with what runs in the session,
-as far as the server waits for it: of Sallyport's SFTP server and of \`cat\` the launcher's share is not in it.
+alternating order, medians; before them each way once, its bytes compared.
 What a command puts out is recorded, and written to disk on the way; the contents of files copied by sftp are not.
 
-| P11 | Sallyport | sshd | ratio | target | CPU of Sallyport | CPU of sshd |
-|---|---|---|---|---|---|---|
+| P11 | Sallyport | sshd | ratio | target |
+|---|---|---|---|---|
 ${lines.join('\n')}
 
 <details><summary>Raw figures</summary>

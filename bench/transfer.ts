@@ -9,11 +9,9 @@ import { createReadStream, existsSync, mkdtempSync, readFileSync, rmSync, writeF
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
-import { setTimeout as delay } from 'node:timers/promises';
 import { OneHost, repository, run } from '../e2e/one-host.ts';
 import { machine } from './machine.ts';
 import { type Peer, Peers, peers } from './peers.ts';
-import { median } from './statistics.ts';
 import { transferSection, withTransferSection } from './transfer-page.ts';
 
 const rounds = Number(process.env['BENCH_ROUNDS'] ?? 10);
@@ -59,21 +57,16 @@ export interface TransferFigures {
   readonly mebibytes: number;
   /** MB/s, by way and peer, in the order measured. */
   readonly rate: Readonly<Record<string, Record<Peer, number[]>>>;
-  /** CPU of the server, what runs in the session included, s a GB: median. */
-  readonly cpu: Readonly<Record<string, Record<Peer, number>>>;
 }
 
 async function measure(servers: Peers): Promise<TransferFigures> {
   const rate: Record<string, Record<Peer, number[]>> = {};
-  const cpu: Record<string, Record<Peer, number>> = {};
   const wanted = await checksum(blob);
   const megabytes = (mebibytes * 2 ** 20) / 1e6;
   for (const [name, way] of Object.entries(ways)) {
     const rates: Record<Peer, number[]> = { sallyport: [], sshd: [] };
-    const cpus: Record<Peer, number[]> = { sallyport: [], sshd: [] };
     for (let round = 0; round <= rounds; round++) {
       for (const peer of round % 2 === 0 ? peers : peers.toReversed()) {
-        const before = await servers.cpuMs(peer);
         const from = performance.now();
         const { status, stderr } = await run('/bin/sh', ['-c', way(peer, servers)], { timeoutMs });
         const seconds = (performance.now() - from) / 1000;
@@ -84,16 +77,13 @@ async function measure(servers: Peers): Promise<TransferFigures> {
           if (arrived !== wanted) throw new Error(`${peer}, ${name}: what arrived is something else`);
         } else {
           rates[peer].push(megabytes / seconds);
-          await delay(500); // a server counts what its session took when that is gone
-          cpus[peer].push(((await servers.cpuMs(peer)) - before) / megabytes);
         }
         for (const path of [here, there]) rmSync(path, { force: true });
       }
     }
     rate[name] = rates;
-    cpu[name] = { sallyport: median(cpus.sallyport), sshd: median(cpus.sshd) };
   }
-  return { rounds, mebibytes, rate, cpu };
+  return { rounds, mebibytes, rate };
 }
 
 OneHost.stopOnSignal();

@@ -1,10 +1,12 @@
 // The kernel's side of one session: its cgroup, its watch in the recorder, its spool on the way into the log.
 // Knows nothing of channels and terminals; a session that was taken over after a crash has the same one.
+import { rename } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { AuditEvent } from '@sallyport/contracts/events/event.ts';
 import type { LostEvent, TotalsByKind } from '@sallyport/kernel/kernel-event.ts';
 import type { SessionTotals, WatchedSession } from '@sallyport/kernel/recorder.ts';
+import { SpoolReader } from '@sallyport/kernel/spool.ts';
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { SessionEmitter } from '../audit/session-emitter.ts';
 import { SessionCgroup } from './cgroup.ts';
@@ -13,6 +15,7 @@ import type { KernelMeter } from './enhanced/kernel-meter.ts';
 import type { RecorderLink, WatchListener } from './enhanced/recorder-link.ts';
 import type { SeenRecords } from './enhanced/seen-records.ts';
 import { SpoolPump } from './enhanced/spool-pump.ts';
+import { fromKernel } from './kernel-error.ts';
 import type { NodeLog } from './node-log.ts';
 import { type SessionFacts, sessionBlocks } from './session-facts.ts';
 import { checkpointPath, spoolPath } from './session-journal.ts';
@@ -213,7 +216,7 @@ export class KernelWatch implements WatchListener {
     }
     if (this.#detached) throw new AppError('unavailable', 'session.detached', 'The service is going down.');
     // Ended by a daemon before us, or its recorder is gone: the file holds all there will ever be.
-    if (totals === undefined && (await this.#pump.exists())) {
+    if (totals === undefined && (await this.#pump.exists()) && (await this.#isReadable())) {
       await this.#pump.drainWhole();
       totals = await this.#pump.totalsInSpool();
       // The recorder writes its last frame only when it watched to the end.
@@ -222,6 +225,23 @@ export class KernelWatch implements WatchListener {
     this.#unsubscribe?.();
     if (totals) this.#options.kernel.meter.ended(totals);
     return { whole, totals };
+  }
+
+  /** False: a daemon of another version had the session. Its evidence is kept aside; this session ends without it. */
+  async #isReadable(): Promise<boolean> {
+    const { kernel, facts, log } = this.#options;
+    const path = spoolPath(kernel.spoolDir, facts.sid);
+    try {
+      await (await SpoolReader.open(path)).close();
+      return true;
+    } catch (thrown) {
+      const error = fromKernel(thrown);
+      if (error.code !== 'spool.wire.mismatch') throw error;
+      await rename(path, `${path}.other-version`);
+      log.error({ err: error, sid: facts.sid, kept: `${path}.other-version` }, 'a spool cannot be read');
+      this.#gap('forgotten', error);
+      return false;
+    }
   }
 
   /**

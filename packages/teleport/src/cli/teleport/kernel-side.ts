@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { AppError } from '@sallyport/contracts/errors.ts';
+import { attendStranger } from '@sallyport/kernel/attend-stranger.ts';
 import { recorderBinary } from '@sallyport/kernel/binaries.ts';
 import { preflight, probeHost } from '@sallyport/kernel/host-probe.ts';
 import { evaluateHost, type HostCondition } from '@sallyport/kernel/host-support.ts';
@@ -38,6 +39,8 @@ export interface OpenKernel {
 const defaultReturnMs = 10_000;
 /** For a newer daemon to start the next recorder; less than the time after which sessions count as unwatched, ms. */
 const successorMs = 6_000;
+/** Between looks after a recorder that a daemon of another version left behind. */
+const strangerMs = 30_000;
 /** Spools read at once over all sessions. */
 const spoolReaders = 4;
 
@@ -70,6 +73,12 @@ export async function openKernel(config: Config, options: KernelOptions): Promis
   const link = await RecorderLink.open({ start, returnDeadlineMs, log: options.log }).catch((thrown) =>
     explainRecorder(options, thrown),
   );
+  const ending = new AbortController();
+  void attendStranger({
+    socketPath: join(config.dataDir, 'recorder.sock'),
+    lookMs: strangerMs,
+    signal: ending.signal,
+  });
   const { pid, features, ringSize, resumedSessions } = link.recorder?.hello ?? {};
   if (enhancedRecording.enabled)
     options.log.info(
@@ -79,6 +88,7 @@ export async function openKernel(config: Config, options: KernelOptions): Promis
   return {
     side: { link, spoolDir, cgroupPath, rootPath, gate: new Gate(spoolReaders), meter: new KernelMeter() },
     close: async () => {
+      ending.abort();
       link.closing();
       // Refused while it watches a session: that one is for the next start.
       await client?.shutdown().catch((err) => options.log.debug({ err }, 'the recorder stays'));

@@ -21,12 +21,13 @@ import { socketTransport } from '../packages/teleport/src/membership/transport.t
 import { PostgresServer } from '../packages/teleport/src/postgres/postgres.fixture.ts';
 import { type LoadPlan, type LoadResult, loadProgram } from './auth-servers-load.ts';
 import { Cluster } from './cluster.ts';
-import { until } from './one-host.ts';
+import { repository, until } from './one-host.ts';
 
 const staticToken = 'static-token-of-the-test';
 const listens = /the ssh service (listens|is off)/;
 const people = 50;
 const nodes = ['node1', 'node2'] as const;
+const transportModule = join(repository, 'packages/teleport/src/membership/transport.ts');
 
 let cluster: Cluster;
 let postgres: PostgresServer;
@@ -214,6 +215,29 @@ describe('two auth servers on one PostgreSQL', { timeout: 400_000 }, () => {
       `SELECT count(*) AS n FROM sallyport.items WHERE value LIKE '%PRIVATE KEY%'`,
     );
     assert.equal(Number(plain?.['n']), 0);
+  });
+
+  test('auth hears from the proxy whose connection it is', async () => {
+    // A join through the proxy that nobody can prove: its refusal is told with the address it came from.
+    const host = cluster.get('proxy').host.address;
+    const program = `
+      import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
+      import { createClient } from '@sallyport/contracts/api/client.ts';
+      import { tlsTransport } from '${transportModule}';
+      const trust = ${JSON.stringify(await asAdmin('auth1', (api) => api.trust()))};
+      const transport = tlsTransport({ addresses: [{ host: '${host}', port: 3080 }], trust: () => trust });
+      const api = createClient(authRoutes, transport, { 'x-sallyport-version': '${productVersion()}' });
+      const { nonce } = await api.joinChallenge();
+      const keys = { ssh_public_key: nonce, tls_public_key: '', signature: nonce, signature_version: 2 };
+      const body = { token: '${staticToken}', nonce, ...keys, host_uuid: crypto.randomUUID(), nodename: 'nobody' };
+      const refused = await api.join({ body: { ...body, roles: ['node'], principals: [], version: '1.0.0' } }).catch((e) => e);
+      console.log(refused.code);
+      process.exit(0);`;
+    const args = ['--input-type=module', '-e', program];
+    const ran = await cluster.at(cluster.desk, [process.execPath, ...args]);
+    assert.equal(ran.stdout, 'join.no_possession\n', ran.stderr);
+    const told = `code = 'TJ002E' AND line LIKE '%(from ${cluster.desk.address})%'`;
+    await until('the refusal in the log', async () => (await count(told)) === 1);
   });
 
   test('people work while one is killed, started again, and the other is killed', async () => {

@@ -12,7 +12,7 @@ const shelves = [
 /** One rule a room: it may not import its own shelf's other rooms, nor any room of a higher shelf. */
 const shelfRules = shelves.slice(0, -1).flatMap((rooms, height) =>
   rooms.map((room) => ({
-    name: `shelf-${height}-${room.split('/').at(-1)}`,
+    name: `shelf-of-${room.split('/').at(-1)}`,
     severity: 'error',
     comment: `${room} stands on shelf ${height}: it may import lower shelves only`,
     from: { path: `^${room}/` },

@@ -23,14 +23,14 @@ const planted = [
     'cli/tsh/main.ts',
     "await import('@sallyport/kernel/binaries.ts');",
   ],
-  ['shelf-3-auth', 'auth/auth.ts', "import '../ssh/session.ts';"],
-  ['shelf-1-config', 'config/config.ts', "import type { AuditLog as A } from '../audit/audit-log.ts';"],
-  ['shelf-2-audit', 'audit/audit-log.ts', "export * from '../recording/reader.ts';"],
+  ['shelf-of-auth', 'auth/auth.ts', "import '../ssh/session.ts';"],
+  ['shelf-of-config', 'config/config.ts', "import type { AuditLog as A } from '../audit/audit-log.ts';"],
+  ['shelf-of-audit', 'audit/audit-log.ts', "export * from '../recording/reader.ts';"],
   ['kernel-only-from-ssh-and-teleport-cli', 'audit/file-log.ts', "import '@sallyport/kernel/frames.ts';"],
   ['ssh2-only-from-ssh-transport', 'ssh/session.ts', "import 'ssh2';"],
   ['yaml-only-from-config', 'cli/output.ts', "import { parse as p } from 'yaml';"],
   ['contracts-see-no-node', '../../contracts/src/errors.ts', "import 'node:fs';"],
-  ['shelf-0-contracts', '../../contracts/src/errors.ts', "import '@sallyport/kernel/frames.ts';"],
+  ['shelf-of-contracts', '../../contracts/src/errors.ts', "import '@sallyport/kernel/frames.ts';"],
   ['no-circular', 'ca/wire.ts', "import './verify.ts';"],
 ] as const;
 

@@ -254,7 +254,7 @@ export class SignOn {
       roles.map((role) =>
         directory.role(role).then(
           () => [],
-          (error: unknown) => [AppError.from(error).message],
+          (error: unknown) => [AppError.from(error).message.replace(/\.$/, '')],
         ),
       ),
     );

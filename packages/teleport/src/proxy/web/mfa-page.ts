@@ -37,7 +37,7 @@ export function mfaRoutes(options: MfaRoutesOptions): (app: WebApp) => void {
       });
       const url = '/web/mfa/:id';
       const config = { attempt: true } as const;
-      scope.get<PageRequest>(url, { config }, (request, reply) => show(options, request, reply));
+      scope.get<PageRequest>(url, (request, reply) => show(options, request, reply));
       scope.post<PageRequest>(url, { config }, (request, reply) => complete(options, request, reply));
     });
   };

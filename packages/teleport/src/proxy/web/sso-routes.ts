@@ -40,13 +40,11 @@ export function ssoRoutes(options: SsoRoutesOptions): (app: WebApp) => void {
         const text = `${message}${hint === undefined ? '' : ` ${hint}`} (request ${request.id})`;
         return sendPage(reply, httpStatuses[kind], logInProblemPage(text, passing));
       });
-      const config = { attempt: true } as const;
-      scope.post<PageRequest>('/web/cli/:id/sso', { config }, (request, reply) =>
-        begin(options, request, reply),
-      );
+      // No secret that could be guessed: auth limits these by address, an office shares one.
+      scope.post<PageRequest>('/web/cli/:id/sso', (request, reply) => begin(options, request, reply));
       for (const kind of connectorKinds) {
         for (const prefix of ['', '/v1'])
-          scope.get(`${prefix}/webapi/${kind}/callback`, { config }, (request, reply) =>
+          scope.get(`${prefix}/webapi/${kind}/callback`, (request, reply) =>
             complete(options, kind, request, reply),
           );
       }

@@ -9,7 +9,7 @@ import { callback, putConnector, TestSignOn } from './sign-on.fixture.ts';
 
 const octocat = { id: 583_231, login: 'Octocat', teams: ['Acme/Ops', 'acme/dev'] };
 
-describe('log-in by GitHub', { timeout: 60_000 }, () => {
+describe('log-in by GitHub', { timeout: 180_000 }, () => {
   let github: GithubServer;
 
   before(async () => {

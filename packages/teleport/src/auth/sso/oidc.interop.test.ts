@@ -15,7 +15,7 @@ const people = {
   mallory: { email: 'no name at all', email_verified: true, groups: ['dev'] },
 };
 
-describe('log-in by OpenID Connect', { timeout: 60_000 }, () => {
+describe('log-in by OpenID Connect', { timeout: 180_000 }, () => {
   let provider: OpenidServer;
   let hasty: OpenidServer;
 

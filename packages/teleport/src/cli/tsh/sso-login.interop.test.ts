@@ -15,7 +15,7 @@ const people = {
   root: { email: 'root', email_verified: true, groups: ['dev'] },
 };
 
-describe('tsh login by an identity provider', { skip, timeout: 150_000 }, () => {
+describe('tsh login by an identity provider', { skip, timeout: 240_000 }, () => {
   let cluster: TestCluster;
   let provider: OpenidServer;
   let browser: Browser;

@@ -82,7 +82,7 @@ describe('file transfer', { skip }, () => {
       );
       assert.equal(ran.status, 0, ran.stderr);
       assert.match(ran.stdout, new RegExp(`Remote working directory: ${login.home}`));
-      assert.match(ran.stdout, new RegExp(`-rw-r----- +2 ${login.name} +${login.name} +300000`));
+      assert.match(ran.stdout, new RegExp(`-rw-r----- +\\S+ ${login.name} +${login.name} +300000`));
     });
     assert.equal(await checksum(back), await checksum(put));
     const at = (...names: string[]) => names.map((name) => `${far}/${name}`).join(' ');

@@ -110,6 +110,7 @@ describe('a database', () => {
     const database = await server.database({ limits });
     t.after(() => database.close());
     await assert.rejects(database.run('test', { text: 'SELECT pg_sleep(5)' }), { code: 'postgres.timeout' });
+    assert.equal(database.stats.connections, 1, 'the connection stays');
   });
 
   it('has no more connections than its bound, and refuses when too many wait for one', async (t) => {

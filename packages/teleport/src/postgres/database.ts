@@ -228,8 +228,30 @@ export class Database {
       ...(name === undefined ? {} : { name }),
       ...(onceMs === undefined ? {} : { query_timeout: onceMs }),
     };
-    const { rows } = await this.#pool.query(query);
-    return rows as R[];
+    const client = await this.#pool.connect();
+    // Without a listener it would end the process; the query that runs hears of it, too.
+    const ignore = () => undefined;
+    client.on('error', ignore);
+    let broken: boolean | undefined;
+    try {
+      const { rows } = await client.query(query);
+      return rows as R[];
+    } catch (thrown) {
+      broken = this.#isBroken(thrown);
+      throw thrown;
+    } finally {
+      client.off('error', ignore);
+      client.release(broken);
+    }
+  }
+
+  /**
+   * A statement that was ended or refused leaves a connection that knows its statements and tables: on a busy server
+   * a new one may need longer for them than a statement may take, each time.
+   */
+  #isBroken(thrown: unknown): boolean {
+    const { sqlState } = failureOf(thrown, this.place);
+    return sqlState === undefined || /^(08|57P|53|25006)/.test(sqlState);
   }
 }
 

@@ -5,6 +5,7 @@
  *
  *   kernel.c    load, attach, pin, take over          ring.c     the consumer
  *   sessions.c  watch, end, totals, loss              spool.c    files, frames, recovery
+ *   freezer.c   sessions' cgroups                     sweep.c    what waits too long in the maps
  *   control.c   socket and protocol                   exec.c     environment filter
  *   privilege.c capabilities, OOM                     main.c     arguments and the loop
  */
@@ -98,6 +99,28 @@ int sync_start(void);             /* the fd to poll: readable when a sync is don
 void sync_request(struct spool *spool);
 void sync_collect(void);
 
+/* ---- freezer.c ---- */
+
+struct freezer {
+	int fd;                  /* cgroup.freeze; -1 when the cgroup could not be opened */
+	bool frozen;
+};
+
+void freezer_start(struct kernel *kernel, const char *cgroup_root);
+void freezer_open(struct freezer *freezer, __u32 slot, __u64 cgroup_id);
+void freezer_set(struct freezer *freezer, __u64 ref, bool frozen);
+void freezer_thaw(struct freezer *freezer, __u64 ref);
+void freezer_close(struct freezer *freezer, __u32 slot, __u64 ref);
+void freezer_publish(void);                       /* how deep the programs must look for cgroups of sessions */
+
+/* ---- sweep.c ---- */
+
+void sweep_start(struct kernel *kernel);
+void sweep_older(__u64 than);                     /* ktime */
+void sweep_session(__u64 ref);
+bool sweep_has_sockets(__u64 ref);                /* open connections of the session */
+void sweep_sockets(__u64 ref);
+
 /* ---- sessions.c ---- */
 
 struct watched {
@@ -114,8 +137,7 @@ struct watched {
 	bool skip_known;
 	bool idle_told;
 	bool listed;                      /* in the list of those with something staged */
-	bool frozen;
-	int freeze_fd;                    /* cgroup.freeze; -1 when the cgroup could not be opened */
+	struct freezer freezer;
 	__u64 emitted_before;             /* throttle: sum at the last look */
 	/* end() under way */
 	struct client *ending;

@@ -24,7 +24,6 @@
 #define SYNC_PERIOD_NS (200 * MS)
 #define SWEEP_PERIOD_NS (250 * MS)
 #define SWEEP_AGE_NS (500 * MS)
-#define FILEID_KERNFS_ 0xfe
 #define SLOT(ref) ((ref) & (MAX_SESSIONS - 1))
 
 static struct kernel *kernel;
@@ -233,55 +232,6 @@ static bool declare_losses(struct watched *watched, __u64 now, bool gap)
 
 /* ---- watch ---- */
 
-static int open_cgroup(__u64 id, int *levels)
-{
-	struct { struct file_handle h; __u64 id; } handle = {
-		.h = { .handle_bytes = sizeof(handle.id), .handle_type = FILEID_KERNFS_ }, .id = id,
-	};
-	int root = open(options->cgroup_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd;
-	char link[64], path[4096], base[4096];
-	ssize_t length;
-
-	if (root < 0)
-		return -errno;
-	fd = open_by_handle_at(root, &handle.h, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0) {
-		int error = -errno;
-
-		close(root);
-		return error;
-	}
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", root);
-	length = readlink(link, base, sizeof(base) - 1);
-	base[length > 0 ? length : 0] = 0;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	length = readlink(link, path, sizeof(path) - 1);
-	path[length > 0 ? length : 0] = 0;
-	close(root);
-	*levels = 0;
-	if (!strncmp(path, base, strlen(base)))
-		for (const char *c = path + strlen(base); *c; c++)
-			*levels += *c == '/';
-	else
-		*levels = -1;
-	return fd;
-}
-
-static int cgroup_level[MAX_SESSIONS];
-
-static void publish_levels(void)
-{
-	struct watched *watched;
-	__u32 mask = 0;
-
-	for (__u32 cursor = 0; (watched = session_next(&cursor));) {
-		int level = cgroup_level[SLOT(watched->ref)];
-
-		mask |= level > 0 && level < 32 ? 1U << level : level ? ~0U : 0;
-	}
-	kernel->host->cgroup_levels = mask;
-}
-
 static int take_slot(__u64 now)
 {
 	for (__u32 tried = 0; tried < MAX_SESSIONS; tried++) {
@@ -300,27 +250,9 @@ static struct watched *new_watched(__u32 slot, __u64 now)
 	if (!watched)
 		return NULL;
 	watched->shared = &kernel->sessions[slot];
-	watched->spool.fd = watched->freeze_fd = -1;
+	watched->spool.fd = watched->freezer.fd = -1;
 	watched->last_loss_check = now;
 	return watched;
-}
-
-static void open_freezer(struct watched *watched)
-{
-	__u32 slot = SLOT(watched->ref);
-	int dir;
-
-	cgroup_level[slot] = 0;
-	if (!watched->shared->cgroup_id)
-		return;
-	dir = open_cgroup(watched->shared->cgroup_id, &cgroup_level[slot]);
-	if (dir < 0) {
-		say("cgroup %llu cannot be opened: %s", watched->shared->cgroup_id, strerror(-dir));
-		cgroup_level[slot] = -1; /* somewhere: every level is looked at */
-		return;
-	}
-	watched->freeze_fd = openat(dir, "cgroup.freeze", O_WRONLY | O_CLOEXEC);
-	close(dir);
 }
 
 /* Marks a process: the leader, or the supervisor that is not to be mistaken for one of the session. */
@@ -350,18 +282,15 @@ static void forget(struct watched *watched)
 {
 	__u32 slot = SLOT(watched->ref);
 
-	if (watched->frozen && pwrite(watched->freeze_fd, "0", 1, 0) != 1)
-		say("a frozen session cannot be thawed: %s", strerror(errno));
+	freezer_close(&watched->freezer, slot, watched->ref);
 	by_slot[slot] = NULL;
 	rested_from[slot] = boottime_ns();
 	count--;
 	ending -= watched->ending_since != 0;
 	throttled -= watched->shared->policy == POLICY_THROTTLE;
 	spool_close(&watched->spool);
-	if (watched->freeze_fd >= 0)
-		close(watched->freeze_fd);
 	free(watched);
-	publish_levels();
+	freezer_publish();
 	if (!count)
 		kernel_watch_calls(kernel, false);
 }
@@ -424,7 +353,7 @@ int session_watch(const struct control_watch *request, struct control_watched *a
 	by_slot[slot] = watched;
 	count++;
 	throttled += session->policy == POLICY_THROTTLE;
-	open_freezer(watched);
+	freezer_open(&watched->freezer, SLOT(watched->ref), watched->shared->cgroup_id);
 	stage_watch(watched);
 	ring_flush();
 
@@ -433,7 +362,7 @@ int session_watch(const struct control_watch *request, struct control_watched *a
 	/* LIVE before any key leads here: a key that leads to a slot that is not live is taken for stale */
 	set_state(session, SESSION_LIVE);
 	__atomic_add_fetch(&kernel->host->active, 1, __ATOMIC_SEQ_CST);
-	publish_levels();
+	freezer_publish();
 	if (!error) {
 		*why = "the kernel's maps are full";
 		if (request->supervisor_pid)
@@ -454,67 +383,6 @@ int session_watch(const struct control_watch *request, struct control_watched *a
 	answer->session = watched->ref;
 	answer->realtime_offset = session->realtime_offset;
 	return 0;
-}
-
-/* ---- sweeping: what waited too long is told as it stands ---- */
-
-#define SWEEP_BATCH 64
-
-/* Where an entry of either map keeps what decides. */
-struct swept {
-	int fd;
-	size_t ktime, session;
-	__u64 operation;
-};
-
-/* Up to a batch of entries of that session, or of any and old enough. Sweeps them, unless only counting. */
-static size_t sweep_batch(const struct swept *map, __u64 only_session, __u64 older_than, bool only_count)
-{
-	union { struct exec_attempt attempt; struct connection connection; unsigned char bytes[1]; } value;
-	__u64 key, next, due[SWEEP_BATCH], ktime, session;
-	void *from = NULL;
-	size_t found = 0;
-
-	/* collect first: the sweep deletes, and a walk begins anew when its key is gone */
-	while (found < SWEEP_BATCH && !bpf_map_get_next_key(map->fd, from, &next)) {
-		key = next;
-		from = &key;
-		if (bpf_map_lookup_elem(map->fd, &key, &value))
-			continue;
-		memcpy(&ktime, value.bytes + map->ktime, sizeof(ktime));
-		memcpy(&session, value.bytes + map->session, sizeof(session));
-		if (only_session ? session == only_session : ktime < older_than)
-			due[found++] = key;
-	}
-	for (size_t i = 0; i < found && !only_count; i++)
-		kernel_sweep(kernel, map->operation, due[i]);
-	return found;
-}
-
-static void sweep_map(const struct swept *map, __u64 only_session, __u64 older_than)
-{
-	for (int batch = 0; batch < MAX_CONNECTED / SWEEP_BATCH; batch++)
-		if (sweep_batch(map, only_session, older_than, false) < SWEEP_BATCH)
-			break;
-}
-
-static struct swept connected_map(void)
-{
-	return (struct swept){ kernel->connected_fd, offsetof(struct connection, started),
-			       offsetof(struct connection, record.h.session), SWEEP_CLOSE };
-}
-
-static void sweep(__u64 only_session, __u64 older_than)
-{
-	const struct swept maps[] = {
-		{ kernel->connecting_fd, offsetof(struct connection, started),
-		  offsetof(struct connection, record.h.session), SWEEP_CONNECTION },
-		{ kernel->exec_attempts_fd, offsetof(struct exec_attempt, h.ktime),
-		  offsetof(struct exec_attempt, h.session), SWEEP_EXEC_ATTEMPT },
-	};
-
-	for (int i = 0; i < 2; i++)
-		sweep_map(&maps[i], only_session, older_than);
 }
 
 /* ---- end ---- */
@@ -594,13 +462,11 @@ static void write_end(struct watched *watched, __u64 now)
 /* Still watched, until its sockets are closed too: then what is left open is told as it stands. */
 static bool sockets_linger(struct watched *watched, __u64 now)
 {
-	struct swept map = connected_map();
-
 	if (!watched->shared->emitted[KIND_NETWORK])
 		return false;
-	if (now - watched->ending_since < CLOSE_PATIENCE_NS && sweep_batch(&map, watched->ref, 0, true))
+	if (now - watched->ending_since < CLOSE_PATIENCE_NS && sweep_has_sockets(watched->ref))
 		return true;
-	sweep_map(&map, watched->ref, 0);
+	sweep_sockets(watched->ref);
 	return false;
 }
 
@@ -630,7 +496,7 @@ static void proceed_end(struct watched *watched, __u64 now)
 	if (watched->shared->state == SESSION_LIVE) {
 		if (sockets_linger(watched, now))
 			return;
-		sweep(watched->ref, 0);
+		sweep_session(watched->ref);
 		unpublish(watched);
 		watched->ending_since = now;
 		ring_drain();
@@ -688,7 +554,7 @@ void sessions_tick(__u64 now)
 
 	if (count && now - last_sweep >= SWEEP_PERIOD_NS) {
 		last_sweep = now;
-		sweep(0, now - SWEEP_AGE_NS);
+		sweep_older(now - SWEEP_AGE_NS);
 	}
 	for (__u32 cursor = 0, seen = 0; seen < count && (watched = session_next(&cursor)); seen++) {
 		if (now - watched->last_loss_check >= LOSS_PERIOD_NS)
@@ -705,16 +571,6 @@ void sessions_tick(__u64 now)
 	}
 	if (sync)
 		last_sync = now;
-}
-
-static void set_frozen(struct watched *watched, bool frozen)
-{
-	if (watched->frozen == frozen || watched->freeze_fd < 0)
-		return;
-	if (pwrite(watched->freeze_fd, frozen ? "1" : "0", 1, 0) != 1)
-		say("session %llx cannot be %s: %s", watched->ref, frozen ? "frozen" : "thawed", strerror(errno));
-	else
-		watched->frozen = frozen;
 }
 
 static __u64 emitted_by(const struct watched *watched)
@@ -740,9 +596,9 @@ void sessions_throttle(double occupancy)
 		__u64 emitted = emitted_by(watched);
 
 		if (occupancy <= 0.25)
-			set_frozen(watched, false);
+			freezer_set(&watched->freezer, watched->ref, false);
 		else if (watched->shared->policy == POLICY_THROTTLE && emitted - watched->emitted_before > all / 8)
-			set_frozen(watched, true);
+			freezer_set(&watched->freezer, watched->ref, true);
 		watched->emitted_before = emitted;
 	}
 }
@@ -799,9 +655,8 @@ static void resume(__u32 slot, __u64 now, bool interrupted)
 	count++;
 	throttled += session->policy == POLICY_THROTTLE;
 	resumed++;
-	open_freezer(watched);
-	if (watched->freeze_fd >= 0 && pwrite(watched->freeze_fd, "0", 1, 0) != 1) /* ours may have died freezing */
-		say("session %llx cannot be thawed: %s", watched->ref, strerror(errno));
+	freezer_open(&watched->freezer, SLOT(watched->ref), watched->shared->cgroup_id);
+	freezer_thaw(&watched->freezer, watched->ref); /* ours may have died freezing */
 	declare_losses(watched, now, interrupted);
 }
 
@@ -812,6 +667,8 @@ int sessions_start(struct kernel *with, const struct options *given)
 
 	kernel = with;
 	options = given;
+	freezer_start(with, given->cgroup_root);
+	sweep_start(with);
 	kernel->host->handed_over = 0;
 	kernel->host->active = 0;
 	for (__u32 slot = 0; slot < MAX_SESSIONS; slot++)
@@ -819,7 +676,7 @@ int sessions_start(struct kernel *with, const struct options *given)
 	for (__u32 slot = 0; slot < MAX_SESSIONS; slot++)
 		if (kernel->sessions[slot].ref)
 			resume(slot, now, interrupted);
-	publish_levels();
+	freezer_publish();
 	if (count)
 		return kernel_watch_calls(kernel, true);
 	return 0;

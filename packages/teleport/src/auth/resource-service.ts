@@ -34,7 +34,11 @@ export type PutMode = 'create' | 'upsert' | 'update';
 
 /** What a host may know: as much as it needs to decide by itself. */
 const kindsOfHosts: Readonly<Record<'auth' | 'proxy' | 'node', readonly ResourceDocumentKind[]>> = {
-  auth: ['role', 'user', 'lock', 'node', 'proxy', 'auth_server', 'cert_authority', 'cluster_settings'],
+  // With everything that a node may know: an auth host without other services watches what a node watches.
+  auth: [
+    ...(['role', 'user', 'lock', 'node', 'proxy', 'auth_server'] as const),
+    ...(['cert_authority', 'cluster_settings', 'static_host_user'] as const),
+  ],
   proxy: ['role', 'lock', 'node', 'proxy', 'auth_server', 'cert_authority', 'cluster_settings'],
   node: ['role', 'lock', 'proxy', 'auth_server', 'cert_authority', 'cluster_settings', 'static_host_user'],
 };

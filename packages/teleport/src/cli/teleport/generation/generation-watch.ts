@@ -5,7 +5,7 @@ import type { NodeLog } from '../../../ssh/node-log.ts';
 import type { Generation, Generations } from './generations.ts';
 
 export interface GenerationWatchOptions {
-  readonly generations: Pick<Generations, 'others'>;
+  readonly generations: Pick<Generations, 'isLiving'>;
   /** Those that lived before anything was taken over. */
   readonly known: readonly Generation[];
   readonly takeOver: () => Promise<void>;
@@ -25,12 +25,12 @@ export function watchGenerations({ generations, log, ...options }: GenerationWat
   let stopped = false;
   let looking: Promise<void> = Promise.resolve();
   const look = async () => {
-    const others = await generations.others();
-    const gone = known.filter(({ id }) => !others.some((other) => other.id === id));
+    // By its process: one that has said good-bye still holds what it had until it has ended.
+    const gone = known.filter(({ id }) => !generations.isLiving(id));
     for (const { pid, version } of gone) log.info({ pid, version }, 'a daemon before this one is gone');
     if (gone.length > 0) await options.takeOver();
     // Not before: what could not be taken over is tried again.
-    known = others;
+    known = known.filter((one) => !gone.includes(one));
   };
   const next = () => {
     // None beside us, and none will come that is older.

@@ -125,6 +125,7 @@ int main(void)
 	uint32_t audit_session;
 	pid_t leader;
 
+	prctl(PR_SET_NAME, "launcher"); /* it may have been started by a path of /proc */
 	atexit(take_leave); /* first in, last to run: after PAM's session has been closed */
 	leave_the_daemon();
 	read_spec(&session.spec);

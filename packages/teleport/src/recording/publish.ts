@@ -1,10 +1,10 @@
 // Live files → a finished recording. Each part is compressed beside its place and moved there whole; the index
 // comes last, then the live files go. Cut off at any point, it can be done again from the start.
 import { createReadStream, createWriteStream } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { open, rename, rm, stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { createGzip } from 'node:zlib';
+import { constants, createGzip } from 'node:zlib';
 import { encodeIndexLine } from '@sallyport/contracts/recording/lines.ts';
 import { partLines } from './part-lines.ts';
 import { exists, fileMode, type RecordingLayout, syncDir } from './recording-layout.ts';
@@ -49,11 +49,19 @@ async function compress(from: string, to: string): Promise<void> {
   }
 }
 
+/**
+ * Nobody types so much, or reads it: such output is a program's, and compressing it well would take the CPU of sessions
+ * that live (three times as much a byte) for a few per cent of its size.
+ */
+const bulkBytes = 16 * 1024 * 1024;
+
 /** Memory: the windows of the streams, whatever the size of the file. */
 async function compressNow(from: string, to: string): Promise<void> {
   const next = `${to}.tmp`;
+  const { size } = await stat(from);
+  const level = size > bulkBytes ? constants.Z_BEST_SPEED : constants.Z_DEFAULT_COMPRESSION;
   const target = createWriteStream(next, { mode: fileMode, flush: true });
-  await pipeline(createReadStream(from, { highWaterMark: 64 * 1024 }), createGzip(), target);
+  await pipeline(createReadStream(from, { highWaterMark: 64 * 1024 }), createGzip({ level }), target);
   await moveIn(next, to);
 }
 

@@ -1,6 +1,6 @@
 // Bytes between a session's process and its channel. Output is recorded first and passed on second: what the
-// user saw is in the recording, whatever dies in between. One chunk is under way in each direction: a client
-// that does not read stops the program that writes, and the other way round.
+// user saw is in the recording, whatever dies in between. One chunk is under way to the client while the next is
+// recorded, and no more: a client that does not read stops the program that writes, and the other way round.
 import type { Readable, Writable } from 'node:stream';
 import type { ChannelWriter } from '../ssh-transport/session-channel.ts';
 
@@ -22,16 +22,22 @@ export async function passOutput(
   record: RecordOutput,
   counts: ByteCounts,
 ): Promise<FlowEnd> {
+  const pass = async (chunk: Buffer): Promise<boolean> => {
+    const passed = await writer.write(chunk);
+    if (passed) counts.tx += chunk.length;
+    return passed;
+  };
+  let passing = Promise.resolve(true);
   try {
     for await (const chunk of source as AsyncIterable<Buffer>) {
       if (!(await record(chunk))) return 'forbidden';
-      if (!(await writer.write(chunk))) return 'closed';
-      counts.tx += chunk.length;
+      if (!(await passing)) return 'closed';
+      passing = pass(chunk);
     }
   } catch {
     // The descriptor was destroyed under us (the session was ended), or the terminal hung up.
   }
-  return 'ended';
+  return (await passing) ? 'ended' : 'closed';
 }
 
 /**

@@ -7,9 +7,9 @@
  */
 #define _GNU_SOURCE
 #include "launcher.h"
+#include "line.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,17 +51,10 @@ void report(const char *format, ...)
 {
 	char line[LINE_MAX_BYTES];
 	va_list args;
-	int length;
 
 	va_start(args, format);
-	length = vsnprintf(line, sizeof(line) - 1, format, args);
+	send_line(line, format_line(line, sizeof(line), format, args));
 	va_end(args);
-	if (length < 0)
-		return;
-	if ((size_t)length > sizeof(line) - 2)
-		length = sizeof(line) - 2;
-	line[length++] = '\n';
-	send_line(line, (size_t)length);
 }
 
 /*

@@ -149,9 +149,12 @@ void sftp_expand_path(struct sftp_request *request)
 		answer_resolved(request->id, expanded);
 }
 
-static bool two_paths(struct sftp_request *request, char first[PATH_MAX], char second[PATH_MAX])
+static void on_two_paths(struct sftp_request *request, int (*operation)(const char *, const char *))
 {
-	return sftp_path(request, first) && sftp_path(request, second);
+	char first[PATH_MAX], second[PATH_MAX];
+
+	if (sftp_path(request, first) && sftp_path(request, second))
+		sftp_result(request->id, operation(first, second));
 }
 
 /*
@@ -179,18 +182,12 @@ static int rename_new(const char *from, const char *to)
 
 void sftp_rename(struct sftp_request *request)
 {
-	char from[PATH_MAX], to[PATH_MAX];
-
-	if (two_paths(request, from, to))
-		sftp_result(request->id, rename_new(from, to));
+	on_two_paths(request, rename_new);
 }
 
 void sftp_posix_rename(struct sftp_request *request)
 {
-	char from[PATH_MAX], to[PATH_MAX];
-
-	if (two_paths(request, from, to))
-		sftp_result(request->id, rename(from, to));
+	on_two_paths(request, rename);
 }
 
 void sftp_readlink(struct sftp_request *request)
@@ -212,16 +209,10 @@ void sftp_readlink(struct sftp_request *request)
 /* The target comes first: so does OpenSSH's server read it, against the draft, and so every client writes it. */
 void sftp_symlink(struct sftp_request *request)
 {
-	char target[PATH_MAX], path[PATH_MAX];
-
-	if (two_paths(request, target, path))
-		sftp_result(request->id, symlink(target, path));
+	on_two_paths(request, symlink);
 }
 
 void sftp_hardlink(struct sftp_request *request)
 {
-	char target[PATH_MAX], path[PATH_MAX];
-
-	if (two_paths(request, target, path))
-		sftp_result(request->id, link(target, path));
+	on_two_paths(request, link);
 }

@@ -51,7 +51,7 @@ async function compress(from: string, to: string): Promise<void> {
 
 /**
  * Nobody types so much, or reads it: such output is a program's, and compressing it well would take the CPU of sessions
- * that live (three times as much a byte) for a few per cent of its size.
+ * that live (nearly three times as much a byte) for a few per cent of its size.
  */
 const bulkBytes = 16 * 1024 * 1024;
 

@@ -10,7 +10,6 @@ import { spawn } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { request } from 'node:https';
 import process from 'node:process';
 import { type AuthRoutes, authRoutes, type Trust } from '@sallyport/contracts/api/auth-routes.ts';
 import { type Client, createClient } from '@sallyport/contracts/api/client.ts';
@@ -18,6 +17,7 @@ import { generateSync } from 'otplib';
 import { generateEd25519 } from '../packages/teleport/src/ca/openssh-private-key.ts';
 import { publicKeyBlob } from '../packages/teleport/src/ca/public-key.ts';
 import { type TlsKeyPair, tlsTransport } from '../packages/teleport/src/membership/transport.ts';
+import { httpsPost } from './https-post.ts';
 
 export interface LoadPlan {
   readonly proxy: { readonly host: string; readonly port: number };
@@ -78,25 +78,6 @@ class Count {
   }
 }
 
-function post(url: string, body: string): Promise<{ status: number; text: string }> {
-  return new Promise((done, fail) => {
-    const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
-    const outgoing = request(
-      url,
-      { method: 'POST', headers, rejectUnauthorized: false, agent: false },
-      (answer) => {
-        let text = '';
-        answer.setEncoding('utf8').on('data', (part: string) => {
-          text += part;
-        });
-        answer.on('end', () => done({ status: answer.statusCode ?? 0, text }));
-      },
-    );
-    outgoing.on('error', fail);
-    outgoing.end(body);
-  });
-}
-
 async function logIn({ proxy }: LoadPlan, person: LoadPlan['people'][number]): Promise<void> {
   const tls = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const otp = generateSync({ secret: person.secret });
@@ -105,7 +86,9 @@ async function logIn({ proxy }: LoadPlan, person: LoadPlan['people'][number]): P
     ssh_public_key: publicKeyBlob(generateEd25519()).toString('base64'),
     tls_public_key: tls.publicKey.export({ type: 'spki', format: 'pem' }).toString(),
   });
-  const { status, text } = await post(`https://${proxy.host}:${proxy.port}/webapi/ssh/certs`, body);
+  const { status, text } = await httpsPost(`https://${proxy.host}:${proxy.port}/webapi/ssh/certs`, body, {
+    type: 'application/json',
+  });
   if (status !== 200 || JSON.parse(text).user !== person.name)
     throw new Error(`${status} ${text.slice(0, 300)}`);
 }

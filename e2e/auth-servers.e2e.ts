@@ -7,21 +7,22 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
 import { after, before, describe, test } from 'node:test';
 import { type AuthRoutes, authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import { type Client, createClient } from '@sallyport/contracts/api/client.ts';
 import { generateSync } from 'otplib';
-import { generateEd25519, writePrivateKey } from '../packages/teleport/src/ca/openssh-private-key.ts';
-import { publicKeyBlob, publicKeyLine } from '../packages/teleport/src/ca/public-key.ts';
+import { generateEd25519 } from '../packages/teleport/src/ca/openssh-private-key.ts';
+import { publicKeyBlob } from '../packages/teleport/src/ca/public-key.ts';
 import { productVersion } from '../packages/teleport/src/cli/version.ts';
 import { socketTransport } from '../packages/teleport/src/membership/transport.ts';
 import { PostgresServer } from '../packages/teleport/src/postgres/postgres.fixture.ts';
 import { type LoadPlan, type LoadResult, loadProgram } from './auth-servers-load.ts';
 import { Cluster } from './cluster.ts';
 import { repository, until } from './one-host.ts';
+import { writeSshIdentity } from './ssh-identity.ts';
 
 const staticToken = 'static-token-of-the-test';
 const listens = /the ssh service (listens|is off)/;
@@ -102,26 +103,7 @@ async function certify(api: Client<AuthRoutes>, name: string) {
       tls_public_key: tls.publicKey.export({ type: 'spki', format: 'pem' }).toString(),
     },
   });
-  const folder = join(cluster.folder, 'people', name);
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  await writeFile(join(folder, 'key'), writePrivateKey(key, name), { mode: 0o600 });
-  const certificate = publicKeyLine(Buffer.from(issued.ssh_certificate, 'base64'), name);
-  await writeFile(join(folder, 'key-cert.pub'), `${certificate}\n`);
-  const hosts = issued.trust.ssh_host_cas.map((line) => `@cert-authority * ${line}\n`);
-  await writeFile(join(folder, 'known_hosts'), hosts.join(''));
-  const options = {
-    IdentityFile: join(folder, 'key'),
-    CertificateFile: join(folder, 'key-cert.pub'),
-    UserKnownHostsFile: join(folder, 'known_hosts'),
-    GlobalKnownHostsFile: 'none',
-    IdentitiesOnly: 'yes',
-    IdentityAgent: 'none',
-    StrictHostKeyChecking: 'yes',
-    BatchMode: 'yes',
-    LogLevel: 'ERROR',
-  };
-  const lines = Object.entries(options).map(([option, value]) => `  ${option} ${value}\n`);
-  await writeFile(join(folder, 'config'), `Host *\n${lines.join('')}`);
+  await writeSshIdentity(join(cluster.folder, 'people', name), name, key, issued);
   const key_ = tls.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
   return { pair: { key: key_, cert: issued.tls_certificate ?? '' }, trust: issued.trust };
 }

@@ -6,10 +6,10 @@
  */
 import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { request } from 'node:https';
 import process from 'node:process';
 import { generateEd25519 } from '../packages/teleport/src/ca/openssh-private-key.ts';
 import { publicKeyBlob } from '../packages/teleport/src/ca/public-key.ts';
+import { httpsPost } from './https-post.ts';
 
 export interface PeoplePlan {
   readonly people: readonly { readonly name: string; readonly url: string; readonly from: string }[];
@@ -26,34 +26,12 @@ export const peopleProgram = import.meta.filename;
 /** How many log in at a time. */
 const lanes = 4;
 
-interface Answer {
-  readonly status: number;
-  readonly text: string;
-}
-
-function post(url: string, from: string, type: string, body: string): Promise<Answer> {
-  return new Promise((done, fail) => {
-    const headers = { 'content-type': type, 'content-length': Buffer.byteLength(body) };
-    // The proxy's own certificate: who it is does not matter here, how fast it answers does.
-    const options = { method: 'POST', headers, localAddress: from, rejectUnauthorized: false, agent: false };
-    const outgoing = request(url, options, (answer) => {
-      let text = '';
-      answer.setEncoding('utf8').on('data', (part: string) => {
-        text += part;
-      });
-      answer.on('end', () => done({ status: answer.statusCode ?? 0, text }));
-    });
-    outgoing.on('error', fail);
-    outgoing.end(body);
-  });
-}
-
 type Person = PeoplePlan['people'][number];
 
 async function signUp({ url, from, name }: Person): Promise<string> {
   const password = `correct horse ${name}`;
   const form = new URLSearchParams({ password, again: password }).toString();
-  const { status, text } = await post(url, from, 'application/x-www-form-urlencoded', form);
+  const { status, text } = await httpsPost(url, form, { type: 'application/x-www-form-urlencoded', from });
   if (status !== 200) throw new Error(`${name} cannot sign up: ${status} ${text.slice(0, 300)}`);
   return password;
 }
@@ -66,7 +44,7 @@ async function logIn({ proxy }: PeoplePlan, { name, from }: Person, password: st
     tls_public_key: tls.publicKey.export({ type: 'spki', format: 'pem' }).toString(),
   });
   const url = `https://${proxy.host}:${proxy.port}/webapi/ssh/certs`;
-  const { status, text } = await post(url, from, 'application/json', body);
+  const { status, text } = await httpsPost(url, body, { type: 'application/json', from });
   if (status !== 200 || JSON.parse(text).user !== name)
     throw new Error(`${name} cannot log in: ${status} ${text.slice(0, 300)}`);
 }

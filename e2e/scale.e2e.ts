@@ -5,21 +5,22 @@
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type AuthRoutes, authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import { type Client, createClient } from '@sallyport/contracts/api/client.ts';
 import { temporaryLogin } from '../bench/login.ts';
 import { quantile } from '../bench/statistics.ts';
-import { generateEd25519, writePrivateKey } from '../packages/teleport/src/ca/openssh-private-key.ts';
-import { publicKeyBlob, publicKeyLine } from '../packages/teleport/src/ca/public-key.ts';
+import { generateEd25519 } from '../packages/teleport/src/ca/openssh-private-key.ts';
+import { publicKeyBlob } from '../packages/teleport/src/ca/public-key.ts';
 import { socketTransport } from '../packages/teleport/src/membership/transport.ts';
 import { Cluster } from './cluster.ts';
 import { recordersOf } from './host-remains.ts';
 import { type Event, until } from './one-host.ts';
 import { agentName, agentsProgram } from './scale-agents.ts';
 import { type PeopleResult, peopleProgram } from './scale-people.ts';
+import { writeSshIdentity } from './ssh-identity.ts';
 
 const userCount = Number(process.env['SCALE_USERS'] ?? 500);
 const nodeCount = Number(process.env['SCALE_NODES'] ?? 200);
@@ -51,27 +52,7 @@ async function certify(name: string): Promise<string> {
     params: { name },
     body: { ssh_public_key: publicKeyBlob(key).toString('base64') },
   });
-  const folder = join(cluster.folder, 'people', name);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  writeFileSync(join(folder, 'key'), writePrivateKey(key, name), { mode: 0o600 });
-  const certificate = publicKeyLine(Buffer.from(issued.ssh_certificate, 'base64'), name);
-  writeFileSync(join(folder, 'key-cert.pub'), `${certificate}\n`);
-  const hosts = issued.trust.ssh_host_cas.map((line) => `@cert-authority * ${line}\n`);
-  writeFileSync(join(folder, 'known_hosts'), hosts.join(''));
-  const options = {
-    IdentityFile: join(folder, 'key'),
-    CertificateFile: join(folder, 'key-cert.pub'),
-    UserKnownHostsFile: join(folder, 'known_hosts'),
-    GlobalKnownHostsFile: 'none',
-    IdentitiesOnly: 'yes',
-    IdentityAgent: 'none',
-    StrictHostKeyChecking: 'yes',
-    BatchMode: 'yes',
-    LogLevel: 'ERROR',
-  };
-  const lines = Object.entries(options).map(([key_, value]) => `  ${key_} ${value}\n`);
-  writeFileSync(join(folder, 'config'), `Host *\n${lines.join('')}`);
-  return join(folder, 'config');
+  return writeSshIdentity(join(cluster.folder, 'people', name), name, key, issued);
 }
 
 const sshArgs = (user: string, node: string, command: string) => [

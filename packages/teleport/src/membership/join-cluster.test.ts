@@ -5,7 +5,15 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { openHostKeys } from '../ca/host-keys.ts';
 import { parseCertificate } from '../ca/parse-certificate.ts';
-import { AuthStub, collectLog, makeMember, temporaryDirectory, token, until } from './auth-stub.fixture.ts';
+import {
+  AuthStub,
+  collectLog,
+  makeMember,
+  refuse,
+  temporaryDirectory,
+  token,
+  until,
+} from './auth-stub.fixture.ts';
 import { HostMember } from './host-member.ts';
 import { becomeMember, type JoinOptions } from './join-cluster.ts';
 
@@ -120,6 +128,24 @@ test('while the cluster is away the host goes on asking, until it is told to sto
   await until('it has tried', () => other.log.lines.length >= 1);
   ending.abort();
   await given;
+});
+
+test('a host that came with too many others is asked to come back, and does', async (t) => {
+  const stub = await AuthStub.start(t);
+  const { options, log } = await joining(t, stub);
+  const join = stub.handlers.get('POST /v1/join');
+  assert.ok(join);
+  stub.handlers.set('POST /v1/join', (_, response) => {
+    stub.handlers.set('POST /v1/join', join);
+    refuse(response, 429, 'Too many calls from this address.', 'api.too_fast');
+    return undefined;
+  });
+  assert.ok(await becomeMember(options));
+  assert.equal(stub.count('POST /v1/join'), 2);
+  assert.equal(
+    log.lines.find(({ level }) => level === 'warn')?.fields['error'],
+    'Too many calls from this address.',
+  );
 });
 
 test('without a token, an unjoined host says what it lacks', async (t) => {

@@ -35,8 +35,8 @@ export interface JoinOptions {
 }
 
 /**
- * The membership this host has; without one it joins, for as long as nobody answers again and again. Rejects when
- * the cluster refuses (token, pin), when there is no token, and when the signal aborts.
+ * The membership this host has; without one it joins, again and again for as long as nobody answers or too many came
+ * at once. Rejects when the cluster refuses (token, pin), when there is no token, and when the signal aborts.
  */
 export async function becomeMember(options: JoinOptions): Promise<HostMember> {
   const existing = await HostMember.open(options);
@@ -52,13 +52,16 @@ export async function becomeMember(options: JoinOptions): Promise<HostMember> {
       return await HostMember.adopt(options, options.roles, granted);
     } catch (error) {
       const failure = AppError.from(error);
-      if (failure.kind !== 'unavailable' || options.signal.aborted) throw failure;
+      if (!isPassing(failure) || options.signal.aborted) throw failure;
       const waitMs = backoff.next();
       options.log.warn({ error: failure.message, waitMs }, 'the cluster cannot be joined yet');
       if (!(await pause(waitMs, options.signal))) throw failure;
     }
   }
 }
+
+/** A fleet behind one address comes at once, and is let in by and by. */
+const isPassing = ({ kind, code }: AppError) => kind === 'unavailable' || code === 'api.too_fast';
 
 /** Why the certificates there are open no door, not even that of renewal. */
 function problemOf(member: HostMember | undefined, { roles, now }: JoinOptions): string | undefined {

@@ -4,9 +4,10 @@
  * it is worth. Only allow-listed keys go to disk.
  */
 #define _GNU_SOURCE
+#include <stdbool.h>
 #include <string.h>
 
-#include "recorder.h"
+#include "exec.h"
 
 static const char *const allowed[] = { "LD_PRELOAD=", "LD_AUDIT=", "LD_LIBRARY_PATH=", "SSH_" };
 static const char *const loaders[] = { "ld-linux", "ld-musl", "ld.so", "ld64.so", "ld-2." };

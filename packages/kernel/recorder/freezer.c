@@ -6,10 +6,12 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "recorder.h"
+#include "freezer.h"
+#include "log.h"
 
 #define FILEID_KERNFS_ 0xfe
 

@@ -1,24 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
+/*
+ * The recorder: owns the BPF programs, moves records from the ring into one spool file a session, and answers on a
+ * root-only socket. One thread does all of it; a second one only waits for fdatasync. README.md has the order of parts.
+ */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "recorder.h"
-#include "wire-hash.h"
+#include "control.h"
+#include "ending.h"
+#include "hooks.h"
+#include "log.h"
+#include "options.h"
+#include "privilege.h"
+#include "requests.h"
+#include "resume.h"
+#include "ring.h"
+#include "sync.h"
+#include "tick.h"
 
-#define MS 1000000ULL
 #define IDLE_TICK_MS 1000        /* nobody watched */
 #define TICK_MS 100
 /*
@@ -27,113 +36,6 @@
  */
 #define DRAIN_MS 8
 #define FLOOD_MS 1
-#define DEFAULT_RING (64u << 20)
-
-__u64 boottime_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
-}
-
-void say(const char *format, ...)
-{
-	char line[1024];
-	struct timespec now;
-	struct tm utc;
-	size_t at;
-	va_list args;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	gmtime_r(&now.tv_sec, &utc);
-	at = strftime(line, sizeof(line), "%Y-%m-%dT%H:%M:%S", &utc);
-	at += snprintf(line + at, sizeof(line) - at, ".%03ldZ recorder[%d]: ", now.tv_nsec / 1000000, getpid());
-	va_start(args, format);
-	at += vsnprintf(line + at, sizeof(line) - at - 1, format, args);
-	va_end(args);
-	if (at > sizeof(line) - 2)
-		at = sizeof(line) - 2;
-	line[at++] = '\n';
-	if (write(STDERR_FILENO, line, at) < 0)
-		return; /* nowhere left to say it */
-}
-
-static size_t ring_size_for(const char *text)
-{
-	unsigned long long wanted = strtoull(text, NULL, 0);
-	size_t size = sysconf(_SC_PAGESIZE);
-
-	while (size < wanted && size < (1u << 30))
-		size <<= 1; /* a power of 2, of whole pages: the kernel takes no other */
-	return size;
-}
-
-/* Instances on one host differ by spool directory; so do their pins. */
-static const char *default_pin_dir(const char *spool_dir)
-{
-	static char dir[128];
-	char resolved[4096];
-	__u64 hash = 0xcbf29ce484222325ULL;
-
-	if (!realpath(spool_dir, resolved))
-		return "";
-	for (const char *c = resolved; *c; c++)
-		hash = (hash ^ (unsigned char)*c) * 0x100000001b3ULL;
-	snprintf(dir, sizeof(dir), "/sys/fs/bpf/sallyport/%016llx", hash);
-	return dir;
-}
-
-static const char *default_cgroup_root(void)
-{
-	return access("/sys/fs/cgroup/cgroup.controllers", F_OK) ? "/sys/fs/cgroup/unified" : "/sys/fs/cgroup";
-}
-
-static void usage(void)
-{
-	fputs("usage: recorder --socket PATH --spool DIR [--ring-bytes N] [--cgroup-root DIR]\n"
-	      "                [--pin-dir DIR|none] [--instance NAME] [--log FILE] [--foreground]\n"
-	      "       recorder --probe      which programs load and attach here, a JSON line each\n"
-	      "       recorder --wire-hash\n", stderr);
-	exit(64);
-}
-
-static void parse(int argc, char **argv, struct options *options)
-{
-	static const struct option known[] = {
-		{ "socket", required_argument, NULL, 's' }, { "spool", required_argument, NULL, 'd' },
-		{ "spool-dir", required_argument, NULL, 'd' }, { "ring-bytes", required_argument, NULL, 'r' },
-		{ "cgroup-root", required_argument, NULL, 'c' }, { "pin-dir", required_argument, NULL, 'p' },
-		{ "log", required_argument, NULL, 'l' }, { "foreground", no_argument, NULL, 'f' },
-		{ "instance", required_argument, NULL, 'i' },
-		{ "probe", no_argument, NULL, 'P' }, { "wire-hash", no_argument, NULL, 'w' }, { 0 },
-	};
-	int option, fd;
-
-	while ((option = getopt_long(argc, argv, "", known, NULL)) >= 0) {
-		switch (option) {
-		case 's': options->socket = optarg; break;
-		case 'd': options->spool_dir = optarg; break;
-		case 'r': options->ring_bytes = ring_size_for(optarg); break;
-		case 'c': options->cgroup_root = optarg; break;
-		case 'p': options->pin_dir = strcmp(optarg, "none") ? optarg : ""; break;
-		case 'f': options->foreground = true; break;
-		case 'i': options->instance = optarg; break;
-		case 'P': exit(kernel_probe());
-		case 'w': puts(WIRE_HASH_HEX); exit(0);
-		case 'l':
-			fd = open(optarg, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-			if (fd < 0 || dup2(fd, STDERR_FILENO) < 0) {
-				perror(optarg);
-				exit(73);
-			}
-			break;
-		default: usage();
-		}
-	}
-	if (optind < argc || !options->socket || !options->spool_dir)
-		usage();
-}
 
 /* One recorder a spool directory and instance, for as long as it lives: the lock dies with it. */
 static int lock_spool_dir(const char *dir, const char *instance)
@@ -219,14 +121,14 @@ static void run(struct kernel *kernel, int epoll, int signals)
 
 int main(int argc, char **argv)
 {
-	struct options options = { .cgroup_root = default_cgroup_root(), .ring_bytes = DEFAULT_RING, .instance = "" };
+	struct options options;
 	struct kernel kernel;
 	struct epoll_event event = { .events = EPOLLIN };
 	int error, epoll, signals, synced;
 	sigset_t blocked;
 
 	prctl(PR_SET_NAME, "recorder"); /* it may have been started by a path of /proc */
-	parse(argc, argv, &options);
+	options_parse(argc, argv, &options);
 	if (!options.foreground)
 		setsid(); /* EPERM: a group leader already */
 	umask(077);
@@ -237,7 +139,7 @@ int main(int argc, char **argv)
 		return error == -EWOULDBLOCK ? 75 : 73;
 	}
 	if (!options.pin_dir)
-		options.pin_dir = default_pin_dir(options.spool_dir);
+		options.pin_dir = options_default_pin_dir(options.spool_dir);
 	sigemptyset(&blocked);
 	sigaddset(&blocked, SIGTERM);
 	sigaddset(&blocked, SIGINT);
@@ -247,17 +149,17 @@ int main(int argc, char **argv)
 	epoll = epoll_create1(EPOLL_CLOEXEC);
 	signals = signalfd(-1, &blocked, SFD_CLOEXEC | SFD_NONBLOCK);
 	synced = sync_start();
-	error = kernel_start(&kernel, &options);
+	error = hooks_start(&kernel, &options);
 	if (error)
 		return 69;
 	error = ring_start(&kernel);
-	error = error ?: sessions_start(&kernel, &options);
+	error = error ?: resume_start(&kernel, &options);
 	error = error ?: privilege_drop();
 	error = error ?: control_start(options.socket, epoll, &kernel);
 	if (error) {
 		say("cannot start: %s", strerror(-error));
 		if (!sessions_count())
-			kernel_stop(&kernel);
+			hooks_stop(&kernel);
 		return 71;
 	}
 	event.data.ptr = NULL;
@@ -271,10 +173,10 @@ int main(int argc, char **argv)
 	    kernel.features, sessions_count(), kernel.taken_over ? "taken over" : "");
 	run(&kernel, epoll, signals);
 	if (control_handover)
-		sessions_leave();
+		resume_leave();
 	control_stop();
 	if (!control_handover)
-		kernel_stop(&kernel);
+		hooks_stop(&kernel);
 	say(control_handover ? "left to a successor" : "stopped");
 	return 0;
 }

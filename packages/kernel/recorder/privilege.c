@@ -4,12 +4,15 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "recorder.h"
+#include "log.h"
+#include "privilege.h"
 
 /*
  * Kept after start, and why:

@@ -11,7 +11,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "recorder.h"
+#include "exec.h"
+#include "ring.h"
+#include "staging.h"
+#include "throttle.h"
 
 struct ring_counts ring_counts;
 
@@ -57,7 +60,7 @@ __u64 ring_used(void)
 
 void ring_flush(void)
 {
-	sessions_write();
+	staging_write();
 	spool_arena_reset();
 	__atomic_store_n(consumer_page, position, __ATOMIC_RELEASE);
 	/* before the next look at the ring: the kernel's "does he wait for this one?" reads what we just wrote */
@@ -74,7 +77,7 @@ static void take(const struct record_header *h, __u32 length)
 		return;
 	}
 	if (h->type == RECORD_IDLE) {
-		sessions_idle(h->session);
+		session_idle(h->session);
 		return;
 	}
 	watched = session_by_ref(h->session);
@@ -99,7 +102,7 @@ size_t ring_drain(void)
 	unsigned long since_flush = position, began = position;
 	size_t records = 0;
 
-	sessions_throttle((double)(end - position) / (mask + 1));
+	throttle((double)(end - position) / (mask + 1));
 	while (position < end && position - began <= mask) {
 		const unsigned char *at = data + (position & mask);
 		__u32 header = __atomic_load_n((const __u32 *)at, __ATOMIC_ACQUIRE);
@@ -122,6 +125,6 @@ size_t ring_drain(void)
 	ring_counts.records += records;
 	if (position != since_flush || records)
 		ring_flush();
-	sessions_throttle((double)ring_used() / (mask + 1));
+	throttle((double)ring_used() / (mask + 1));
 	return records;
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What waited too long in the kernel's maps is told as it stands: connections pending or open, runs of failed execs. */
 #include <bpf/bpf.h>
+#include <stddef.h>
 #include <string.h>
 
-#include "recorder.h"
+#include "sweep.h"
 
 static struct kernel *kernel;
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who logs in, and whether the host lets him: the checks sshd makes besides PAM's. */
 #define _GNU_SOURCE
-#include "launcher.h"
+#include "account.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <pwd.h>
 #include <shadow.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,9 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "records.h"
+#include "report.h"
 
 static char *copy(const char *text)
 {

@@ -6,14 +6,17 @@
  * record the daemon: an id equal to ours counts as none.
  */
 #define _GNU_SOURCE
-#include "launcher.h"
+#include "audit.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "report.h"
 
 #define UNSET UINT32_MAX
 

@@ -5,12 +5,15 @@
  * terminal only PAM's texts are shown. Read here, in the supervisor, so that the shell's record begins with its exec.
  */
 #define _GNU_SOURCE
-#include "launcher.h"
+#include "greeting.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "pam.h"
+#include "records.h"
 
 /* What does not fit is left out. */
 static void add(struct session *session, const char *text)

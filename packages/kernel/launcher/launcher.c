@@ -1,5 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * The launcher: one process a session, root. It prepares a log-in as sshd would (account, PAM, terminal,
+ * identity), holds the process that will become the shell back until it is told "go", and stays as its parent.
+ *
+ *   Node ── fd 3, control socket ── supervisor (this program) ── fork ── leader (becomes the shell)
+ *     └──── fd 4, ptmx master ─────────┘ (with a terminal; without one: three pipes made here)
+ *
+ * The supervisor knows no session id, no role and no recorder: what must happen between "ready" and "go" is
+ * the caller's. It reads fd 3 only, and trusts nobody but root: the socket's other end is the daemon.
+ *
  * The order, and what breaks when it is changed:
  *   account, PAM account      before anything is opened: a refused log-in leaves no trace but the refusal
  *   groups, PAM credentials   groups first, or pam_group's additions are overwritten
@@ -9,7 +18,6 @@
  *   identity, exec            after "go" only
  */
 #define _GNU_SOURCE
-#include "launcher.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +33,18 @@
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+#include "account.h"
+#include "audit.h"
+#include "greeting.h"
+#include "leader.h"
+#include "pam.h"
+#include "report.h"
+#include "session.h"
+#include "shell-environment.h"
+#include "spec.h"
+#include "supervise.h"
+#include "terminal.h"
 
 /* Node raises its soft limit of descriptors to the hard one; sessions get the kernel's default back. */
 enum { NOFILE_SOFT = 1024 };

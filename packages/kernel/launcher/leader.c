@@ -5,7 +5,7 @@
  * told to watch it before "go" sees the shell's own exec.
  */
 #define _GNU_SOURCE
-#include "launcher.h"
+#include "leader.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +16,10 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "relay.h"
+#include "sftp.h"
+#include "terminal.h"
 
 enum { REPORT_FD = 3 };
 

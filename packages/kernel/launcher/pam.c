@@ -5,12 +5,16 @@
  * only a root process that outlives the shell can close the session.
  */
 #define _GNU_SOURCE
-#include "launcher.h"
+#include "pam.h"
 
 #include <security/pam_appl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "account.h"
+#include "environment.h"
+#include "report.h"
 
 static pam_handle_t *handle;
 static bool credentials, session_open;

@@ -5,7 +5,7 @@
  * All of it is best effort: a host without these files (containers have no /run/utmp) logs people in too.
  */
 #define _GNU_SOURCE
-#include "launcher.h"
+#include "records.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -19,6 +19,8 @@
 #include <unistd.h>
 #include <utmp.h>
 #include <utmpx.h>
+
+#include "report.h"
 
 #ifndef _PATH_BTMP
 #define _PATH_BTMP "/var/log/btmp"

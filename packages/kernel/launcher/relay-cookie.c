@@ -5,7 +5,7 @@
  * which the session's record and every user of the host would see.
  */
 #define _GNU_SOURCE
-#include "relay.h"
+#include "relay-cookie.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +14,8 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "relay-say.h"
 
 static const char xauth[] = "/usr/bin/xauth"; /* sshd's XAuthLocation */
 

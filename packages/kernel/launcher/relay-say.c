@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A line from one of the relay's processes to the daemon. The words are drawn in relay.c. */
-#include "line.h"
-#include "relay.h"
+#include "relay-say.h"
 
 #include <unistd.h>
+
+#include "line.h"
 
 void relay_say(const char *format, ...)
 {

@@ -4,7 +4,7 @@
  * have ended. Pipes, because the daemon can open them through /proc without anybody passing descriptors.
  */
 #define _GNU_SOURCE
-#include "relay.h"
+#include "relay-stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +12,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,8 @@
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "relay-say.h"
 
 enum {
 	CONNECT_SECONDS = 30, /* an address; a name may have several */

@@ -31,6 +31,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,10 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "relay-cookie.h"
+#include "relay-say.h"
+#include "relay-stream.h"
 
 enum {
 	/* The daemon allows fewer; this is what holds if it ever does not. */

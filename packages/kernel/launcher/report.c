@@ -6,8 +6,7 @@
  * Text is the last field; a byte that would break the line is written as \xHH.
  */
 #define _GNU_SOURCE
-#include "launcher.h"
-#include "line.h"
+#include "report.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,6 +14,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "line.h"
+#include "session.h"
 
 enum { LINE_MAX_BYTES = 4096 };
 

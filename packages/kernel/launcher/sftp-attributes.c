@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ATTRS structure (§5): read, written, applied; and the line of `ls -l` that every name comes with. */
 #define _GNU_SOURCE
-#include "sftp.h"
+#include "sftp-attributes.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +11,9 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "sftp-answer.h"
+#include "sftp-packet.h"
 
 enum { PEOPLE = 32, NAME_WIDTH = 32, HALF_A_YEAR = 365 * 24 * 3600 / 2 };
 

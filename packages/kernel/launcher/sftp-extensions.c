@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What OpenSSH added to the protocol (its PROTOCOL file, section 4), and the table that says who answers. */
 #define _GNU_SOURCE
-#include "sftp.h"
+#include "sftp-extensions.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
+
+#include "sftp-answer.h"
+#include "sftp-attributes.h"
+#include "sftp-files.h"
+#include "sftp-handles.h"
+#include "sftp-names.h"
+#include "sftp-packet.h"
 
 enum {
 	/* Our two streams, standard error, and what NSS may hold. */

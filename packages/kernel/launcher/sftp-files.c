@@ -1,65 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Handles, and what works on an open file. A handle is the number of a place in one table, four bytes. */
+/* What works on an open file. */
 #define _GNU_SOURCE
-#include "sftp.h"
+#include "sftp-files.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "sftp-answer.h"
+#include "sftp-attributes.h"
+#include "sftp-handles.h"
+#include "sftp-packet.h"
+
 enum { PART = 1 << 30 }; /* below what one copy_file_range takes */
 /* §6.3 */
 enum { OPEN_READ = 1, OPEN_WRITE = 2, OPEN_APPEND = 4, OPEN_CREATE = 8, OPEN_TRUNCATE = 16, OPEN_EXCLUSIVE = 32 };
-
-static struct sftp_handle handles[SFTP_HANDLES_MAX];
-static bool places_made;
-
-static void make_places(void)
-{
-	for (size_t i = 0; i < SFTP_HANDLES_MAX; i++)
-		handles[i].fd = -1;
-	places_made = true;
-}
-
-struct sftp_handle *sftp_new_handle(void)
-{
-	if (!places_made)
-		make_places();
-	for (size_t i = 0; i < SFTP_HANDLES_MAX; i++)
-		if (handles[i].fd < 0)
-			return &handles[i];
-	errno = EMFILE;
-	return NULL;
-}
-
-/* NULL: answered already. */
-struct sftp_handle *sftp_handle(struct sftp_request *request)
-{
-	uint32_t length, place;
-	const uint8_t *bytes = sftp_bytes(request, &length);
-
-	if (bytes && length == 4) {
-		place = (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
-		if (places_made && place < SFTP_HANDLES_MAX && handles[place].fd >= 0)
-			return &handles[place];
-	}
-	if (request->bad)
-		sftp_status(request->id, FX_BAD_MESSAGE, "Bad message");
-	else
-		sftp_status(request->id, FX_FAILURE, "No such handle");
-	return NULL;
-}
-
-void sftp_handle_answer(uint32_t id, const struct sftp_handle *handle)
-{
-	uint32_t place = (uint32_t)(handle - handles);
-	uint8_t bytes[4] = { (uint8_t)(place >> 24), (uint8_t)(place >> 16), (uint8_t)(place >> 8), (uint8_t)place };
-
-	sftp_begin(FXP_HANDLE, id);
-	sftp_put_string(bytes, sizeof(bytes));
-	sftp_end();
-}
 
 static int open_flags(uint32_t asked)
 {

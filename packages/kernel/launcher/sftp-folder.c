@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Open folders: as many names an answer as fit, so that 100,000 files take a few hundred of them. */
 #define _GNU_SOURCE
-#include "sftp.h"
+#include "sftp-folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+
+#include "sftp-answer.h"
+#include "sftp-attributes.h"
+#include "sftp-handles.h"
+#include "sftp-packet.h"
 
 enum {
 	/* Clients keep an answer whole: enough to be quick, little enough for the smallest of them. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What works on paths. Relative ones start at the home folder, where the process is. */
 #define _GNU_SOURCE
-#include "sftp.h"
+#include "sftp-names.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "sftp-answer.h"
+#include "sftp-attributes.h"
+#include "sftp-packet.h"
 
 void sftp_stat(struct sftp_request *request)
 {

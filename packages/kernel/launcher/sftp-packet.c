@@ -5,7 +5,7 @@
  * backpressure.
  */
 #define _GNU_SOURCE
-#include "sftp.h"
+#include "sftp-packet.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -63,32 +63,6 @@ const uint8_t *sftp_bytes(struct sftp_request *request, uint32_t *length)
 {
 	*length = sftp_u32(request);
 	return take(request, *length);
-}
-
-bool sftp_text(struct sftp_request *request, char *text, size_t size)
-{
-	uint32_t length;
-	const uint8_t *bytes = sftp_bytes(request, &length);
-
-	if (!bytes || length >= size || memchr(bytes, 0, length))
-		return false;
-	memcpy(text, bytes, length);
-	text[length] = 0;
-	return true;
-}
-
-bool sftp_path(struct sftp_request *request, char path[PATH_MAX])
-{
-	if (!sftp_text(request, path, PATH_MAX)) {
-		if (request->bad)
-			sftp_status(request->id, FX_BAD_MESSAGE, "Bad message");
-		else
-			sftp_errno(request->id, ENAMETOOLONG);
-		return false;
-	}
-	if (!*path)
-		strcpy(path, ".");
-	return true;
 }
 
 /* ── input ── */

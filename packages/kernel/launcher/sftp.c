@@ -10,7 +10,6 @@
  * answer in its place.
  */
 #define _GNU_SOURCE
-#include "launcher.h"
 #include "sftp.h"
 
 #include <errno.h>
@@ -20,6 +19,13 @@
 #include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "sftp-answer.h"
+#include "sftp-extensions.h"
+#include "sftp-files.h"
+#include "sftp-folder.h"
+#include "sftp-names.h"
+#include "sftp-packet.h"
 
 enum { VERSION = 3 };
 
@@ -34,58 +40,6 @@ static const handler handlers[] = {
 	[FXP_RENAME] = sftp_rename,	[FXP_READLINK] = sftp_readlink, [FXP_SYMLINK] = sftp_symlink,
 	[FXP_EXTENDED] = sftp_extended,
 };
-
-void sftp_status(uint32_t id, enum sftp_status status, const char *text)
-{
-	sftp_begin(FXP_STATUS, id);
-	sftp_put_u32(status);
-	sftp_put_string(text, strlen(text));
-	sftp_put_string("", 0); /* language */
-	sftp_end();
-}
-
-static enum sftp_status status_of(int error)
-{
-	switch (error) {
-	case ENOENT:
-	case ENOTDIR:
-	case EBADF:
-	case ELOOP:
-		return FX_NO_SUCH_FILE;
-	case EPERM:
-	case EACCES:
-	case EFAULT:
-		return FX_PERMISSION_DENIED;
-	case ENOSYS:
-	case EOPNOTSUPP:
-		return FX_OP_UNSUPPORTED;
-	default:
-		return FX_FAILURE;
-	}
-}
-
-void sftp_errno(uint32_t id, int error)
-{
-	sftp_status(id, status_of(error), strerror(error));
-}
-
-void sftp_result(uint32_t id, int result)
-{
-	if (result < 0)
-		sftp_errno(id, errno);
-	else
-		sftp_status(id, FX_OK, "Success");
-}
-
-void sftp_name_answer(uint32_t id, const char *name)
-{
-	sftp_begin(FXP_NAME, id);
-	sftp_put_u32(1);
-	sftp_put_string(name, strlen(name));
-	sftp_put_string(name, strlen(name));
-	sftp_put_u32(0); /* no attributes */
-	sftp_end();
-}
 
 /* The first packet, and it alone: it carries no id. */
 static void greet(const uint8_t *packet, uint32_t length)

@@ -5,13 +5,15 @@
  * silently ignored here would be a session with less than was asked for.
  */
 #define _GNU_SOURCE
-#include "launcher.h"
+#include "spec.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "report.h"
 
 static void read_all(void *buffer, size_t length)
 {

@@ -7,7 +7,7 @@
  * this process stays until the leader has ended, for PAM and utmp.
  */
 #define _GNU_SOURCE
-#include "launcher.h"
+#include "supervise.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -19,6 +19,10 @@
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "leader.h"
+#include "records.h"
+#include "report.h"
 
 enum { WORD_MAX = 128 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The slave side of the daemon's pseudo-terminal: unlocked, owned, set up, made the controlling terminal. */
 #define _GNU_SOURCE
-#include "launcher.h"
+#include "terminal.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -5,7 +5,7 @@
  * the documented system looks; it wins.
  */
 #define _GNU_SOURCE
-#include "launcher.h"
+#include "user-environment.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -16,6 +16,8 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "environment.h"
 
 enum { FILE_MAX_BYTES = 64 * 1024, VARIABLES_MAX = 100 };
 

@@ -47,6 +47,7 @@ struct inode {
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	unsigned int i_nlink;
+	void *i_private;
 };
 
 struct dentry {
@@ -85,6 +86,14 @@ struct fdtable {
 struct files_struct {
 	atomic_t count;
 	struct fdtable *fdt;
+};
+
+struct upid {
+	int nr;
+};
+
+struct pid {
+	struct upid numbers[1]; /* one for each PID namespace, the first one's first */
 };
 
 struct fs_struct {

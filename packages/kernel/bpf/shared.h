@@ -31,7 +31,8 @@ struct host {
 	__u32 reserved;
 };
 
-enum sweep_operation { SWEEP_HOST = 1, SWEEP_CONNECTION = 2, SWEEP_EXEC_ATTEMPT = 3, SWEEP_CLOSE = 4 };
+enum sweep_operation { SWEEP_HOST = 1, SWEEP_CONNECTION = 2, SWEEP_EXEC_ATTEMPT = 3, SWEEP_CLOSE = 4,
+		       SWEEP_PROCESS = 5 };
 
 enum session_state { SESSION_FREE = 0, SESSION_LIVE = 1, SESSION_ENDED = 2 };
 

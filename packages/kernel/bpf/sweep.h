@@ -4,7 +4,22 @@
 #define SALLYPORT_SWEEP_H
 
 #include "exec.h"
+#include "file.h"
 #include "net.h"
+
+/* The process that a pidfd of the recorder leads to, by its number in the first PID namespace; 0: it leads to none. */
+static __always_inline __u32 process_of(__u32 fd)
+{
+	struct file *file = file_of_descriptor(current_task(), fd);
+	struct pid *pid;
+
+	if (!file)
+		return 0;
+	pid = READ(file, private_data);
+	if (!pid) /* 6.9: a file of pidfs */
+		pid = READ(file, f_inode, i_private);
+	return pid ? READ(pid, numbers[0].nr) : 0;
+}
 
 SEC("raw_tp/sallyport")
 int sweep(struct bpf_raw_tracepoint_args *ctx)
@@ -30,6 +45,8 @@ int sweep(struct bpf_raw_tracepoint_args *ctx)
 	case SWEEP_EXEC_ATTEMPT:
 		settle_attempt(key, NULL);
 		break;
+	case SWEEP_PROCESS:
+		return process_of(key);
 	}
 	return 0;
 }

@@ -37,5 +37,7 @@ extern const struct kernel_map kernel_maps[MAPS];
 int kernel_map_shared(struct kernel *kernel, int host_fd);
 /* Has the kernel do what only it can: enum sweep_operation. */
 int kernel_sweep(struct kernel *kernel, __u64 operation, __u64 key);
+/* The process as the programs know it, which in a PID namespace is another number. 0: it is not alive. */
+__u32 kernel_process(struct kernel *kernel, __u32 pid);
 
 #endif

@@ -76,6 +76,8 @@ void session_unpublish(struct watched *watched)
 
 int session_watch(const struct control_watch *request, struct control_watched *answer, const char **why)
 {
+	__u32 leader = kernel_process(kernel, request->leader_pid);
+	__u32 supervisor = kernel_process(kernel, request->supervisor_pid);
 	__u64 now = boottime_ns();
 	struct watched *watched;
 	struct session *session;
@@ -85,9 +87,8 @@ int session_watch(const struct control_watch *request, struct control_watched *a
 	if (session_by_id(request->session_id))
 		return -EEXIST;
 	*why = "the leader is not alive";
-	if (!request->leader_pid || kill(request->leader_pid, 0))
-		if (!request->leader_pid || errno == ESRCH)
-			return -ESRCH;
+	if (!leader || (kill(request->leader_pid, 0) && errno == ESRCH))
+		return -ESRCH;
 	*why = "too many sessions";
 	slot = sessions_take_slot(now);
 	if (slot < 0)
@@ -108,8 +109,8 @@ int session_watch(const struct control_watch *request, struct control_watched *a
 	session->kinds = request->kinds | 1U << KIND_META;
 	session->cgroup_id = request->cgroup_id;
 	session->audit_session_id = request->audit_session_id;
-	session->leader_pid = request->leader_pid;
-	session->supervisor_pid = request->supervisor_pid;
+	session->leader_pid = leader;
+	session->supervisor_pid = supervisor;
 	session->policy = request->policy;
 	session->watch_ktime = now;
 	session->realtime_offset = realtime_offset();
@@ -128,10 +129,9 @@ int session_watch(const struct control_watch *request, struct control_watched *a
 	freezer_publish();
 	if (!error) {
 		*why = "the kernel's maps are full";
-		if (request->supervisor_pid)
-			error = mark(request->supervisor_pid, watched->ref, request->audit_session_id,
-				     LINEAGE_SUPERVISOR, now);
-		error = error ?: mark(request->leader_pid, watched->ref, request->audit_session_id, 0, now);
+		if (supervisor)
+			error = mark(supervisor, watched->ref, request->audit_session_id, LINEAGE_SUPERVISOR, now);
+		error = error ?: mark(leader, watched->ref, request->audit_session_id, 0, now);
 		if (!error && request->cgroup_id)
 			error = bpf_map_update_elem(kernel->cgroups_fd, &request->cgroup_id, &watched->ref, BPF_ANY);
 		if (!error && request->audit_session_id != ~0U)

@@ -26,6 +26,8 @@ export interface LoadPlan {
   readonly people: readonly { readonly name: string; readonly password: string; readonly secret: string }[];
   /** Command lines of sessions, taken in turn. */
   readonly sessions: readonly (readonly string[])[];
+  /** How the roles that are written are called, before their number. */
+  readonly roles: string;
   /** Of an administrator, for the API. */
   readonly admin: { readonly pair: TlsKeyPair; readonly trust: Trust };
 }
@@ -105,8 +107,7 @@ async function session(args: readonly string[]): Promise<void> {
   if (code !== 0) throw new Error(`ssh ended with ${code}: ${said.slice(0, 300)}`);
 }
 
-async function write(api: Client<AuthRoutes>, index: number): Promise<void> {
-  const name = `load-${index}`;
+async function write(api: Client<AuthRoutes>, name: string, index: number): Promise<void> {
   const params = { kind: 'role', name } as const;
   await api.putResource({
     params,
@@ -140,7 +141,7 @@ async function main(plan: LoadPlan): Promise<LoadResult> {
   };
   const administrator = async () => {
     for (let index = 0; going; index++) {
-      await writes.of(`write ${index}`, () => write(api, index));
+      await writes.of(`write ${index}`, () => write(api, `${plan.roles}-${index}`, index));
       await breath(breathMs.write);
     }
   };

@@ -1,7 +1,8 @@
 /**
  * Two auth servers on one PostgreSQL, a proxy and two nodes, each on a host of its own, under load: log-ins with a
- * second factor, sessions, writes. One auth server is killed (kill -9) and started again, then the other is killed:
- * nobody's call fails, nothing is lost, nothing is told twice, and locks reach the nodes as ever.
+ * second factor, sessions, writes. One auth server is killed (kill -9) and started again, then the other is killed; later
+ * each is stopped (SIGSTOP: its connections stand, and nothing comes): nobody's call fails, nothing is lost, nothing is
+ * told twice, and locks reach the nodes as ever.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -27,12 +28,16 @@ import { writeSshIdentity } from './ssh-identity.ts';
 const staticToken = 'static-token-of-the-test';
 const listens = /the ssh service (listens|is off)/;
 const people = 50;
+/** Of a call that was on its way to a server that falls silent, or dials it, ms. */
+const boundMs = 8_000;
 const nodes = ['node1', 'node2'] as const;
+const lockedOut = ['first', 'second', 'third', 'fourth'] as const;
 const transportModule = join(repository, 'packages/teleport/src/membership/transport.ts');
 
 let cluster: Cluster;
 let postgres: PostgresServer;
 let pin: string;
+let admin: LoadPlan['admin'];
 let load: ChildProcess;
 let result: Promise<LoadResult>;
 const figures: Record<string, string | number> = {};
@@ -141,6 +146,73 @@ async function lockEnds(user: string, node: string, auth: string): Promise<numbe
   return since(begin);
 }
 
+/** People who can log in, made by one server. */
+function signUpCrowd(auth: string, prefix: string): Promise<LoadPlan['people']> {
+  return asAdmin(auth, async (api) => {
+    const found: LoadPlan['people'][number][] = [];
+    const names = Array.from({ length: people }, (_, index) => `${prefix}-${index}`);
+    const lane = async () => {
+      for (let name = names.shift(); name !== undefined; name = names.shift())
+        found.push(await signUp(api, name));
+    };
+    await Promise.all([lane(), lane(), lane(), lane()]);
+    return found;
+  });
+}
+
+/** Who works, who is locked out, and who writes resources. */
+async function administrator(): Promise<LoadPlan['admin']> {
+  await asAdmin('auth1', async (api) => {
+    const body = (name: string, roles: string[]) => ({
+      params: { kind: 'user' as const, name },
+      query: { mode: 'create' as const },
+      body: { kind: 'user' as const, metadata: { name }, spec: { roles, traits: { logins: ['root'] } } },
+    });
+    await api.putResource(body('worker', ['access']));
+    await api.putResource(body('boss', ['access', 'editor']));
+    for (const name of lockedOut) await api.putResource(body(name, ['access']));
+  });
+  return asAdmin('auth2', async (api) => {
+    for (const name of ['worker', ...lockedOut]) await certify(api, name);
+    admin = await certify(api, 'boss');
+    return admin;
+  });
+}
+
+/** Goes on until `load` hears the end of its input. */
+async function startLoad(
+  crowd: LoadPlan['people'],
+  boss: LoadPlan['admin'],
+  roles: string,
+): Promise<LoadResult> {
+  const proxy = { host: cluster.get('proxy').host.address, port: 3080 };
+  const sessions = nodes.map((node) => sshTo('worker', node, 'true'));
+  const plan: LoadPlan = { proxy, version: productVersion(), people: crowd, sessions, roles, admin: boss };
+  const path = join(cluster.folder, 'load.json');
+  await writeFile(path, JSON.stringify(plan));
+  const [file = '', ...args] = [...cluster.desk.enter, process.execPath, loadProgram, path];
+  load = spawn(file, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+  let said = '';
+  load.stdout?.setEncoding('utf8').on('data', (part: string) => {
+    said += part;
+  });
+  await once(load, 'close');
+  return JSON.parse(said);
+}
+
+/** Keeps the figures; nothing may have failed. */
+function assertAllDone({ logIns, sessions, writes }: LoadResult, when: string): void {
+  for (const [name, work] of Object.entries({ 'log-ins': logIns, sessions, writes })) {
+    figures[`${name}${when}`] =
+      `${work.done}, median ${work.medianMs} ms, slowest ${work.slowestMs} ms, failed ${work.failures.length}`;
+    assert.deepEqual(work.failures, [], name);
+    assert.ok(work.done >= 10, `${name}: ${work.done}`);
+  }
+}
+
+const told = (code: string, atLeast: number) =>
+  until(`${atLeast} of ${code}`, async () => (await count(`code = '${code}'`)) >= atLeast, 40_000);
+
 describe('two auth servers on one PostgreSQL', { timeout: 400_000 }, () => {
   before(async () => {
     [postgres, cluster] = await Promise.all([PostgresServer.start(), Cluster.create()]);
@@ -223,42 +295,7 @@ describe('two auth servers on one PostgreSQL', { timeout: 400_000 }, () => {
   });
 
   test('people work while one is killed, started again, and the other is killed', async () => {
-    const crowd = await asAdmin('auth1', async (api) => {
-      const found: LoadPlan['people'][number][] = [];
-      const names = Array.from({ length: people }, (_, index) => `person-${index}`);
-      const lane = async () => {
-        for (let name = names.shift(); name !== undefined; name = names.shift())
-          found.push(await signUp(api, name));
-      };
-      await Promise.all([lane(), lane(), lane(), lane()]);
-      const body = (name: string, roles: string[]) => ({
-        params: { kind: 'user' as const, name },
-        query: { mode: 'create' as const },
-        body: { kind: 'user' as const, metadata: { name }, spec: { roles, traits: { logins: ['root'] } } },
-      });
-      await api.putResource(body('worker', ['access']));
-      await api.putResource(body('boss', ['access', 'editor']));
-      for (const name of ['first', 'second']) await api.putResource(body(name, ['access']));
-      return found;
-    });
-    const admin = await asAdmin('auth2', async (api) => {
-      for (const name of ['worker', 'first', 'second']) await certify(api, name);
-      return certify(api, 'boss');
-    });
-    const proxy = { host: cluster.get('proxy').host.address, port: 3080 };
-    const sessions = nodes.map((node) => sshTo('worker', node, 'true'));
-    const plan: LoadPlan = { proxy, version: productVersion(), people: crowd, sessions, admin };
-    const path = join(cluster.folder, 'load.json');
-    await writeFile(path, JSON.stringify(plan));
-    const [file = '', ...args] = [...cluster.desk.enter, process.execPath, loadProgram, path];
-    load = spawn(file, args, { stdio: ['pipe', 'pipe', 'inherit'] });
-    let said = '';
-    load.stdout?.setEncoding('utf8').on('data', (part: string) => {
-      said += part;
-    });
-    result = once(load, 'close').then(() => JSON.parse(said));
-    const told = (code: string, atLeast: number) =>
-      until(`${atLeast} of ${code}`, async () => (await count(`code = '${code}'`)) >= atLeast, 40_000);
+    result = startLoad(await signUpCrowd('auth1', 'person'), await administrator(), 'load');
 
     await told('T1000I', 5);
     await cluster.get('auth1').kill('SIGKILL');
@@ -290,13 +327,7 @@ describe('two auth servers on one PostgreSQL', { timeout: 400_000 }, () => {
     await told('T1000I', (await count(`code = 'T1000I'`)) + 5);
     load.stdin?.end();
 
-    const { logIns: made, sessions: held, writes } = await result;
-    for (const [name, work] of Object.entries({ 'log-ins': made, sessions: held, writes })) {
-      figures[name] =
-        `${work.done}, median ${work.medianMs} ms, slowest ${work.slowestMs} ms, failed ${work.failures.length}`;
-      assert.deepEqual(work.failures, [], name);
-      assert.ok(work.done >= 10, `${name}: ${work.done}`);
-    }
+    assertAllDone(await result, '');
   });
 
   test('everything is in the log, once', async () => {
@@ -340,5 +371,49 @@ describe('two auth servers on one PostgreSQL', { timeout: 400_000 }, () => {
     );
     assert.deepEqual(gaps, [], 'no kernel event twice');
     assert.equal(await count(`code = 'T4020W'`), 0, 'no kernel event lost');
+  });
+
+  test('people work while one is stopped, goes on, and the other is stopped', async () => {
+    await cluster.get('auth2').start(listens);
+    const before = { made: await count(`code = 'T9000I'`), refused: await count(`code = 'T1000W'`) };
+    const working = startLoad(await signUpCrowd('auth2', 'late'), admin, 'stop');
+    await told('T1000I', (await count(`code = 'T1000I'`)) + 3);
+    for (const [silent, other, user, node] of [
+      ['auth1', 'auth2', 'third', 'node2'],
+      ['auth2', 'auth1', 'fourth', 'node1'],
+    ] as const) {
+      const { pid } = cluster.get(silent);
+      process.kill(pid, 'SIGSTOP');
+      try {
+        const begin = performance.now();
+        await told('T1000I', (await count(`code = 'T1000I'`)) + 2);
+        figures[`second log-in told after ${silent} was stopped, ms`] = since(begin);
+        figures[`from a lock to the end of a session, ${silent} stopped, ms`] = await lockEnds(
+          user,
+          node,
+          other,
+        );
+        await told('T1000I', (await count(`code = 'T1000I'`)) + 2);
+      } finally {
+        process.kill(pid, 'SIGCONT');
+      }
+      await told('T1000I', (await count(`code = 'T1000I'`)) + 3);
+    }
+    load.stdin?.end();
+    const done = await working;
+    assertAllDone(done, ', servers stopped');
+    for (const { slowestMs } of [done.logIns, done.sessions, done.writes])
+      assert.ok(slowestMs < boundMs, `the slowest took ${slowestMs} ms`);
+    await until('nothing waits to be told', async () => (await waiting()) === 0, 30_000);
+    const [row] = await postgres.sql(
+      'SELECT count(*) AS n, count(DISTINCT uid) AS ids FROM sallyport.events',
+    );
+    assert.equal(row?.['n'], row?.['ids']);
+    assert.equal(await count(`code = 'T1000W'`), before.refused, 'no log-in was refused behind the scenes');
+    assert.equal(
+      (await count(`code = 'T9000I'`)) - before.made,
+      done.writes.done,
+      'each role was created once',
+    );
   });
 });

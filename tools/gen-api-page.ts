@@ -37,7 +37,8 @@ Errors have one form, with the status of their kind (see [errors](errors.md)):
 Every answer carries \`X-Request-Id\` (taken from the request when it is 8 to 64 letters, digits or \`._:-\`) and
 \`X-Sallyport-Version\`. A request may carry its own \`X-Sallyport-Version\`: more than one major version apart it is
 refused with \`api.version\`, but for what anyone may read. Too many calls are answered with 429 and \`Retry-After\`. A
-stream is JSON lines; a quiet one says \`{"type":"alive"}\` every 15 s.
+stream is JSON lines; a quiet one says \`{"type":"alive"}\` every 4 s (\`x-sallyport-alive\` in the
+head). A call that takes longer is answered with \`102 Processing\` twice a second until it is done.
 `;
 
 function typeOf(schema: JsonSchema): string {

@@ -11,7 +11,7 @@ import {
   serialize,
 } from '@sallyport/contracts/events/event.ts';
 import type { AuditSink, AuthLog } from './auth-service.ts';
-import { callWasMarked, markOfCall } from './repeats.ts';
+import { callWasMarked, markOfCall, wasAnsweredElsewhere } from './repeats.ts';
 import type { Item, Store, Write } from './store/store.ts';
 
 export interface JournalOptions {
@@ -76,6 +76,7 @@ export class Journal {
    * away: the events are in the store and follow. Resolves to what was put.
    */
   async commit(writes: readonly Write[], drafts: readonly EventDraft[]): Promise<readonly Item[]> {
+    if (writes.length === 0 && drafts.every(tellsFailure) && (await wasAnsweredElsewhere())) return [];
     const { items } = await this.#commit(writes, drafts);
     return items;
   }
@@ -214,4 +215,8 @@ export class Journal {
   async #forget(keys: readonly string[]): Promise<void> {
     await this.#options.store.commit(keys.map((key): Write => ({ type: 'delete', key })));
   }
+}
+
+function tellsFailure(draft: EventDraft): boolean {
+  return 'success' in draft && draft.success === false;
 }

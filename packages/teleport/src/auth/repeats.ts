@@ -7,18 +7,24 @@
 // name with another request is another call. What is kept in it may be secret: `repeat/` is sealed (sealed-store.ts).
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { createHash } from 'node:crypto';
+import { AppError } from '@sallyport/contracts/errors.ts';
 import type { CallContext, Caller } from './api/handler.ts';
 import type { Store, Write } from './store/store.ts';
 
 interface Running {
   readonly key: string;
   readonly expires: Date;
+  /** Of the wall clock, ms. */
+  readonly begun: number;
+  readonly wasAnswered: () => Promise<boolean>;
   answer: unknown;
   marked: boolean;
 }
 
 /** Clients give up sooner. */
 const rememberMs = 2 * 60_000;
+/** A call that was held up longer (a process that was stopped) may find its own mark forgotten: it is not carried out. */
+const lateMs = 90_000;
 const running = new AsyncLocalStorage<Running>();
 
 /** Answers as before, or does the work. A call without a name is done. */
@@ -38,12 +44,14 @@ export async function onceOnly<T>(
   const done = once.repeated ? await before() : undefined;
   if (done !== undefined) return done.answer;
   const expires = new Date(now().getTime() + rememberMs);
-  const call: Running = { key, expires, answer: undefined, marked: false };
+  const wasAnswered = async () => (await before()) !== undefined;
+  const call: Running = { key, expires, begun: Date.now(), wasAnswered, answer: undefined, marked: false };
   try {
     return await running.run(call, work);
   } catch (error) {
-    // The first attempt may still have been running when we looked.
-    const late = once.repeated ? await before() : undefined;
+    // Another attempt was carried out while this one ran: the first went on when we looked, or we are the first, which
+    // stood still until the caller went elsewhere.
+    const late = call.marked ? undefined : await before().catch(() => undefined);
     if (late === undefined) throw error;
     return late.answer;
   } finally {
@@ -59,10 +67,21 @@ export function answerWillBe<T>(answer: T): T {
   return answer;
 }
 
+/**
+ * Another attempt of the running call was carried out meanwhile, at this server or another. What this one finds wrong is
+ * then its twin's doing (a code that was used, a link that is gone): no failure of anybody, and not to be told as one.
+ */
+export async function wasAnsweredElsewhere(): Promise<boolean> {
+  const call = running.getStore();
+  return call !== undefined && !call.marked && (await call.wasAnswered());
+}
+
 /** Belongs into the commit that carries the running call out; nothing where no answer was said. */
 export function markOfCall(): readonly Write[] {
   const call = running.getStore();
   if (call === undefined || call.marked || call.answer === undefined) return [];
+  if (Date.now() - call.begun > lateMs)
+    throw new AppError('unavailable', 'auth.too_late', 'The call was held up for too long.');
   const value = JSON.stringify({ answer: call.answer });
   return [{ type: 'put', key: call.key, value, expires: call.expires, expect: 'nothing' }];
 }

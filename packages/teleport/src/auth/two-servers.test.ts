@@ -167,3 +167,21 @@ async function until(done: () => boolean): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
+
+test('an attempt that stood still while its twin was carried out elsewhere is no failure of anybody', async (t) => {
+  const [a, b] = await twoServers(t);
+  await addUser(a, 'alice');
+  const { code } = await setUpUser(b, 'alice');
+  a.advance(60_000);
+  const body = logInBody({ user: 'alice', password, otp: await code() });
+  const id = randomUUID();
+  const answer = await b.service.handlers.logIn(body, sent(b, proxy, id, true));
+  // The server of the first attempt goes on: for it the call is the first.
+  const late = await a.service.handlers.logIn(body, sent(a, proxy, id, false));
+  assert.deepEqual(late, answer);
+  assert.ok(!a.events.some((event) => event.code === 'T1000W'), 'nothing was refused');
+  const again = await b.service.handlers
+    .logIn(logInBody({ user: 'alice', password, otp: await code() }), b.as(proxy))
+    .catch((error: unknown) => error);
+  assert.ok(again instanceof Error, 'the code is used all the same');
+});

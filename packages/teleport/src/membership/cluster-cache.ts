@@ -28,7 +28,7 @@ export interface ClusterCacheOptions {
   readonly trust: Trust;
   readonly now: () => Date;
   readonly log: MembershipLog;
-  /** No line for so long: the link is dead (auth says `alive` every 15 s). Default 45 s. */
+  /** No line for so long: the link is dead (auth says `alive` every 4 s). Default 45 s. */
   readonly silenceMs?: number;
   readonly backoff?: Backoff;
 }

@@ -1,5 +1,7 @@
 // Which of several addresses is dialled, and in which order; how a connection is made is held by transport.test.ts.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import { AppError } from '@sallyport/contracts/errors.ts';
@@ -81,4 +83,31 @@ test('configured addresses come first, then those of the same kind that the clus
   assert.deepEqual(upstreamAddresses({ kind: 'auth', addresses: [at('a')] }, undefined).map(formatAddress), [
     'a:3025',
   ]);
+});
+
+test('a stopped process takes connections and answers none: who has spoken to it is hung up on, others are dialled first', async (t) => {
+  const servers = await Promise.all(
+    ['', 'answer'].map(async (answer) => {
+      const server = createServer((socket) => {
+        socket.on('error', () => undefined);
+        if (answer !== '') socket.write(answer);
+      });
+      await once(server.listen(0, '127.0.0.1'), 'listening');
+      t.after(() => server.close());
+      return at('127.0.0.1', (server.address() as AddressInfo).port);
+    }),
+  );
+  const dial = dialAny(() => servers);
+  const [mute, other] = [await dial(), await dial()];
+  t.after(() => other.destroy());
+  mute.write('hello');
+  other.write('hello');
+  await once(mute, 'close');
+  assert.equal(other.destroyed, false);
+  for (let i = 0; i < 4; i++) {
+    const next = await dial();
+    next.resume();
+    await once(next, 'data');
+    next.destroy();
+  }
 });

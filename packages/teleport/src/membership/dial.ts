@@ -1,11 +1,12 @@
 // Connections out of this host, and what is said when there is none: what was dialled, and why it failed.
 import { createRequire } from 'node:module';
-import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import { connect as connectTcp, isIP, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { formatAddress } from '../config/address.ts';
 import type { Address } from '../config/config.ts';
+import { SilentServers } from './silent-servers.ts';
 
 // Loaded at the first connection: it takes a command line client on the auth host, which needs none, 40 ms of CPU.
 const tlsModule = () => createRequire(import.meta.url)('node:tls') as typeof import('node:tls');
@@ -60,25 +61,20 @@ export function dialAny(
   addressesNow: () => readonly Address[],
   dial: (address: Address, timeoutMs: number) => Promise<Duplex> = (address, timeoutMs) =>
     dialTcp(address, { allowHalfOpen: true, timeoutMs }),
+  silent: SilentServers = new SilentServers(),
 ): () => Promise<Duplex> {
   let turn = 0;
-  const silent = new Map<string, number>();
   return async () => {
     const addresses = addressesNow();
     const begin = turn++ % Math.max(1, addresses.length);
-    const inTurn = [...addresses.slice(begin), ...addresses.slice(0, begin)];
-    const isSilent = (address: Address) =>
-      (silent.get(formatAddress(address)) ?? -Infinity) > performance.now() - silentMs;
-    const order = [...inTurn.filter((each) => !isSilent(each)), ...inTurn.filter(isSilent)];
     const failures: AppError[] = [];
-    for (const address of order) {
+    for (const address of silent.inOrder([...addresses.slice(begin), ...addresses.slice(0, begin)])) {
       try {
         const stream = await dial(address, connectTimeoutOf(addresses));
-        silent.delete(formatAddress(address));
+        if (addresses.length > 1) expectAnswer(stream, address, silent);
         return stream;
       } catch (error) {
-        if (silent.size >= maxSilent) silent.clear();
-        silent.set(formatAddress(address), performance.now());
+        silent.missed(address);
         failures.push(AppError.from(error));
       }
     }
@@ -86,8 +82,23 @@ export function dialAny(
   };
 }
 
-const silentMs = 15_000;
-const maxSilent = 256;
+/**
+ * A connection says nothing about the process behind: the kernel of one that is stopped takes connections as ever. Who
+ * has said something (the hello of TLS) and hears nothing is hung up on, and may come again.
+ */
+function expectAnswer(stream: Duplex, address: Address, silent: SilentServers): void {
+  if (!(stream instanceof Socket)) {
+    silent.heard(address);
+    return;
+  }
+  const timer = setTimeout(() => {
+    if (stream.bytesRead > 0) silent.heard(address);
+    if (stream.bytesRead > 0 || stream.bytesWritten === 0) return;
+    silent.missed(address);
+    stream.destroy();
+  }, hurriedTimeoutMs);
+  stream.once('close', () => clearTimeout(timer));
+}
 
 /** One sentence for all that was tried. */
 export function severalFailed(failures: readonly AppError[]): AppError {

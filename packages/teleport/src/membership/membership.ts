@@ -15,6 +15,7 @@ import { versionHeader } from './join-cluster.ts';
 import type { MembershipLog } from './membership-log.ts';
 import { keepRenewed, type Renewal } from './renewal.ts';
 import { SessionReports, type SessionReportsOptions } from './session-reports.ts';
+import { SilentServers } from './silent-servers.ts';
 import { type MemberTransport, tlsTransport } from './transport.ts';
 import type { TakeStream } from './tunnel-agent.ts';
 import { startTunnelPool, type TunnelPool } from './tunnel-pool.ts';
@@ -64,7 +65,8 @@ export async function startMembership(options: MembershipOptions): Promise<Membe
   const { member, upstream, version, now, log } = options;
   let known: ClusterCache | undefined;
   const addresses = () => ('addresses' in upstream ? upstreamAddresses(upstream, known) : []);
-  const own = 'addresses' in upstream ? memberTransport(member, addresses) : undefined;
+  const silent = new SilentServers();
+  const own = 'addresses' in upstream ? memberTransport(member, addresses, silent) : undefined;
   const transport = 'transport' in upstream ? upstream.transport : own;
   if (transport === undefined) throw new Error('an upstream has addresses or a transport');
   const client = createClient(authRoutes, transport, { [versionHeader]: version });
@@ -82,7 +84,7 @@ export async function startMembership(options: MembershipOptions): Promise<Membe
     own?.renew();
     cluster.reconnect();
   });
-  const dial = dialAny(addresses);
+  const dial = dialAny(addresses, undefined, silent);
   const running = new Set<{ close(): Promise<void> }>();
   const kept = <T extends { close(): Promise<void> }>(part: T): T => {
     running.add(part);
@@ -132,8 +134,10 @@ const webPort = 3080;
 export function memberTransport(
   member: HostMember,
   addresses: readonly Address[] | (() => readonly Address[]),
+  silent?: SilentServers,
 ): MemberTransport {
-  return tlsTransport({ addresses, identity: () => member.tls, trust: () => member.trust });
+  const shared = silent === undefined ? {} : { silent };
+  return tlsTransport({ addresses, identity: () => member.tls, trust: () => member.trust, ...shared });
 }
 
 /** Not for trust alone: connections that stand are as good as before. */

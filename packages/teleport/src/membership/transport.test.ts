@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import { createClient } from '@sallyport/contracts/api/client.ts';
 import type { AppError } from '@sallyport/contracts/errors.ts';
@@ -241,6 +241,92 @@ test('calls go on at another server, also at one that was heard of later; who an
   assert.equal((await client.joinChallenge()).nonce, 'Yg==');
   assert.equal((await client.joinChallenge()).nonce, 'Yg==');
   assert.equal(b.calls.length, 2);
+});
+
+/** Two servers of one cluster; `a` takes calls and is never heard of again. */
+async function oneFallsSilent(t: TestContext) {
+  const [a, b] = [await AuthStub.start(t), await AuthStub.start(t)];
+  const trust = {
+    ...a.authorities.trust(),
+    tls_host_cas: [a, b].flatMap((s) => s.authorities.trust().tls_host_cas),
+  };
+  const transport = tlsTransport({
+    addresses: [a.address, b.address],
+    trust: () => trust,
+    quietMs: 500,
+  });
+  t.after(() => transport.close());
+  const client = createClient(authRoutes, transport);
+  await client.joinChallenge();
+  b.handlers.set('POST /v1/join/challenge', () => ({ nonce: 'Yg==' }));
+  const silence = () =>
+    a.handlers.set('POST /v1/join/challenge', (_, response) => void a.watchers.add(response));
+  return { a, b, client, silence };
+}
+
+test('a call to a server that has fallen silent goes to another by the same name, and so does the next at once', async (t) => {
+  const { a, b, client, silence } = await oneFallsSilent(t);
+  silence();
+  const calls = await Promise.all(Array.from({ length: 20 }, () => client.joinChallenge()));
+  assert.ok(calls.every(({ nonce }) => nonce === 'Yg=='));
+  const names = (stub: AuthStub) =>
+    stub.calls.map(({ request }) => request.headers['x-sallyport-once']).filter((name) => name !== undefined);
+  const silent = new Set(names(a).slice(1));
+  assert.ok(silent.size >= 1 && names(b).length === 20);
+  assert.ok([...silent].every((name) => names(b).includes(name)));
+  assert.ok(
+    b.calls.filter(({ request }) => request.headers['x-sallyport-attempt'] === '2').length >= silent.size,
+  );
+  const before = a.calls.length;
+  const begun = performance.now();
+  for (let count = 0; count < 10; count++) await client.joinChallenge();
+  assert.ok(performance.now() - begun < 400, 'nobody waits for the silent one again');
+  assert.equal(a.calls.length, before);
+});
+
+test('a server that is slow and says so is waited for', async (t) => {
+  const { a, b, client } = await oneFallsSilent(t);
+  a.handlers.set('POST /v1/join/challenge', async (_, response) => {
+    for (let sign = 0; sign < 8; sign++) {
+      response.writeProcessing();
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    return { nonce: 'c2xvdw==' };
+  });
+  assert.equal((await client.joinChallenge()).nonce, 'c2xvdw==');
+  assert.equal(b.calls.length, 0);
+});
+
+test('where all servers are silent twice, the third attempt waits', async (t) => {
+  const { a, b, client, silence } = await oneFallsSilent(t);
+  silence();
+  let left = 1;
+  b.handlers.set('POST /v1/join/challenge', async (_, response) => {
+    if (left-- > 0) return void b.watchers.add(response);
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    return { nonce: 'bGF0ZQ==' };
+  });
+  a.handlers.set('POST /v1/join/challenge', async ({ request }) => {
+    if (request.headers['x-sallyport-attempt'] === '3')
+      await new Promise((resolve) => setTimeout(resolve, 1_500));
+    else return new Promise(() => undefined);
+    return { nonce: 'bGF0ZQ==' };
+  });
+  assert.equal((await client.joinChallenge()).nonce, 'bGF0ZQ==');
+});
+
+test('a stream whose server says how often it says alive is given up after three times of that', async (t) => {
+  const stub = await AuthStub.start(t);
+  const { client, transport } = anonymous(stub);
+  t.after(() => transport.close());
+  stub.handlers.set('GET /v1/watch', (_, response) => {
+    response.writeHead(200, { 'x-sallyport-alive': '0.1' }).flushHeaders();
+    stub.watchers.add(response);
+  });
+  const read = async () => {
+    for await (const line of client.watch({ query: { kinds: 'node' } })) assert.ok(line);
+  };
+  await assert.rejects(read(), { kind: 'unavailable', message: /no answer in time/ });
 });
 
 test('an answer without an end is given up', async (t) => {

@@ -2,7 +2,7 @@
 // the bytes on by ALPN), or over the auth host's local socket. Connections are kept and used again.
 
 import { randomUUID } from 'node:crypto';
-import type { AgentOptions, ClientRequest, Agent as HttpAgent, IncomingMessage } from 'node:http';
+import type { AgentOptions } from 'node:http';
 import { createRequire } from 'node:module';
 import { connect as connectSocket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -15,23 +15,20 @@ import { AppError } from '@sallyport/contracts/errors.ts';
 import { clientTlsOptions, type TlsTrust } from '../ca/tls-options.ts';
 import { formatAddress } from '../config/address.ts';
 import type { Address } from '../config/config.ts';
-import { readLines } from './answer-lines.ts';
 import { connectTimeoutOf, dialError, dialTls, severalFailed } from './dial.ts';
+import { BrokenConnection, Exchange, isReset, patienceMs } from './exchange.ts';
+import { SilentServers } from './silent-servers.ts';
 
 // Not imported: to name its exports Node would evaluate them all, undici among them, which takes a command line
 // client longer (60 ms of CPU) than its whole question.
-const { Agent, request: sendRequest } = createRequire(import.meta.url)(
-  'node:http',
-) as typeof import('node:http');
-/** More than the largest page of events; what is longer comes from nobody of ours. */
-const maxAnswerBytes = 64 * 2 ** 20;
+const { Agent } = createRequire(import.meta.url)('node:http') as typeof import('node:http');
 /**
- * Far longer than any call of ours takes. Over a link that was cut, TCP itself would go on for minutes, and after it
- * has healed wait for a retransmission that is due in one more.
+ * A server that is at work says so every half second (contracts/api/signs-of-life.ts). One from which nothing is heard
+ * for so long is silent, and the call goes to another.
  */
-const headTimeoutMs = 30_000;
-/** Streams say `alive` every 15 s. */
-const silenceMs = 50_000;
+const quietMs = 3_000;
+/** A call that was silence twice waits long for the third: then it is not this server or that one. */
+const hurriedAttempts = 2;
 /** Of a call whose connection broke. */
 const maxAttempts = 5;
 
@@ -60,15 +57,20 @@ export interface TlsTransportOptions {
   /** Default: an auth server. */
   readonly expect?: readonly HostRole[];
   readonly connectTimeoutMs?: number;
+  /** Before an answer begins; default 3 s. */
+  readonly quietMs?: number;
+  /** Of a stream; default: what the server promises. */
   readonly silenceMs?: number;
+  /** To be shared by all who dial the same servers. */
+  readonly silent?: SilentServers;
 }
 
 export function tlsTransport(options: TlsTransportOptions): MemberTransport {
-  const { identity, trust, expect = ['auth'] } = options;
+  const { identity, trust, expect = ['auth'], silent = new SilentServers() } = options;
   const addressesNow = () =>
     typeof options.addresses === 'function' ? options.addresses() : options.addresses;
   let preferred = '';
-  const dial = async (): Promise<Duplex> => {
+  const dialOnce = async (): Promise<Dialled> => {
     const pair = identity?.();
     const tls = clientTlsOptions({
       ...(pair === undefined ? {} : { keyPem: pair.key, certPem: pair.cert }),
@@ -81,20 +83,28 @@ export function tlsTransport(options: TlsTransportOptions): MemberTransport {
     const first = addresses.findIndex((address) => formatAddress(address) === preferred);
     const begin = Math.max(0, first);
     const { connectTimeoutMs: timeoutMs = connectTimeoutOf(addresses) } = options;
-    for (const address of [...addresses.slice(begin), ...addresses.slice(0, begin)]) {
+    for (const address of silent.inOrder([...addresses.slice(begin), ...addresses.slice(0, begin)])) {
       try {
-        const socket = await dialTls(address, tls, { timeoutMs });
+        const stream = await dialTls(address, tls, { timeoutMs });
         preferred = formatAddress(address);
-        return socket;
+        return { stream, address };
       } catch (error) {
+        silent.missed(address);
         failures.push(AppError.from(error));
       }
     }
     throw severalFailed(failures);
   };
   return httpTransport({
-    dial,
+    // A proxy hangs up when the auth server that it chose does not answer. It knows better the second time.
+    dial: () =>
+      dialOnce().catch((error: AppError) => {
+        if (isReset(error.cause)) return dialOnce();
+        throw error;
+      }),
     target: () => addressesNow().map(formatAddress).join(', '),
+    silent,
+    quietMs: options.quietMs ?? quietMs,
     silenceMs: options.silenceMs,
   });
 }
@@ -103,29 +113,39 @@ export function tlsTransport(options: TlsTransportOptions): MemberTransport {
 export function socketTransport(path: string): MemberTransport {
   return httpTransport({
     target: () => path,
+    silent: undefined,
+    // There is no other server to go to.
+    quietMs: patienceMs,
     silenceMs: undefined,
     dial: () => {
-      const { promise, resolve, reject } = Promise.withResolvers<Duplex>();
-      const socket = connectSocket(path);
-      socket.once('error', (error) => reject(dialError(path, error)));
-      socket.once('connect', () => resolve(socket.on('error', () => undefined)));
+      const { promise, resolve, reject } = Promise.withResolvers<Dialled>();
+      const stream = connectSocket(path);
+      stream.once('error', (error) => reject(dialError(path, error)));
+      stream.once('connect', () => resolve({ stream: stream.on('error', () => undefined) }));
       return promise;
     },
   });
 }
 
-interface Link {
-  readonly dial: () => Promise<Duplex>;
-  /** For messages. */
+interface Dialled {
+  readonly stream: Duplex;
+  readonly address?: Address;
+}
+
+interface LinkOptions {
+  readonly dial: () => Promise<Dialled>;
   readonly target: () => string;
+  readonly silent: SilentServers | undefined;
+  readonly quietMs: number;
   readonly silenceMs: number | undefined;
 }
 
 /** node's agent with connections from a function of ours: it pools them, keeps them, and hands them out again. */
 class DialAgent extends Agent {
-  readonly #dial: () => Promise<Duplex>;
+  readonly #dial: () => Promise<Dialled>;
+  readonly #addresses = new WeakMap<Duplex, Address>();
 
-  constructor(dial: () => Promise<Duplex>, options: AgentOptions) {
+  constructor(dial: () => Promise<Dialled>, options: AgentOptions) {
     super(options);
     this.#dial = dial;
   }
@@ -135,37 +155,58 @@ class DialAgent extends Agent {
     callback?: (error: Error | null, stream: Duplex) => void,
   ): undefined {
     this.#dial().then(
-      (stream) => callback?.(null, stream),
+      ({ stream, address }) => {
+        if (address !== undefined) this.#addresses.set(stream, address);
+        callback?.(null, stream);
+      },
       // The type has no place for a failure without a stream; node takes it so.
       (error: Error) => (callback as ((error: Error) => void) | undefined)?.(error),
     );
   }
 
-  closeIdle(): void {
-    for (const socket of Object.values(this.freeSockets).flat()) socket?.destroy();
+  addressOf(stream: Duplex): Address | undefined {
+    return this.#addresses.get(stream);
+  }
+
+  /** Those to one server, or all. */
+  closeIdle(to?: Address): void {
+    for (const socket of Object.values(this.freeSockets).flat())
+      if (to === undefined || this.#isTo(to, socket)) socket?.destroy();
+  }
+
+  #isTo(to: Address, socket: Duplex | undefined): boolean {
+    const address = socket && this.#addresses.get(socket);
+    return address !== undefined && formatAddress(address) === formatAddress(to);
   }
 }
 
-function httpTransport(link: Link): MemberTransport {
+function httpTransport(options: LinkOptions): MemberTransport {
   // A watch holds a connection for good, calls borrow one for milliseconds; 75 s is what the server keeps them.
-  const agent = new DialAgent(link.dial, {
+  const agent = new DialAgent(options.dial, {
     keepAlive: true,
     maxSockets: 64,
     maxFreeSockets: 8,
     timeout: 60_000,
   });
+  const link = linkOf(options, agent);
   let closed = false;
   const transport = async (request: HttpRequest): Promise<HttpAnswer> => {
     const named = request.method === 'GET' ? {} : { [onceHeader]: randomUUID() };
+    const begun = performance.now();
+    let wasSilent = false;
     for (let attempt = 1; ; attempt++) {
       if (closed) throw new AppError('unavailable', 'membership.closed', 'This connection was closed.');
       const again = attempt === 1 ? {} : { [attemptHeader]: String(attempt) };
       const headers = { ...request.headers, ...named, ...again };
+      const waitMs = attempt > hurriedAttempts ? patienceMs : options.quietMs;
       try {
-        return await new Exchange(agent, { ...request, headers }, link).answer;
+        return await new Exchange(agent, { ...request, headers }, link, waitMs).answer;
       } catch (error) {
-        if (!(error instanceof BrokenConnection)) throw error;
-        if (attempt >= maxAttempts || request.signal?.aborted === true) throw error.reason;
+        const reason = repeatable(error, wasSilent);
+        if (reason === undefined) throw error;
+        const isLate = performance.now() - begun > patienceMs;
+        if (attempt >= maxAttempts || isLate || request.signal?.aborted === true) throw reason;
+        wasSilent ||= error instanceof BrokenConnection && error.isSilent;
       }
       // The first one at once: most often a kept connection that the server closed in the same instant. Then a server
       // that went down: the next connection finds another, or the same one started anew.
@@ -181,102 +222,29 @@ function httpTransport(link: Link): MemberTransport {
   });
 }
 
-/**
- * The connection ended before an answer began. Whether the call was carried out nobody knows; it is sent again, by the
- * same name, and carried out once (contracts/api/once.ts). What has no such name changes nothing, or the same again.
- */
-class BrokenConnection extends Error {
-  readonly reason: AppError;
-
-  constructor(reason: AppError) {
-    super(reason.message);
-    this.reason = reason;
-  }
+function linkOf({ target, silenceMs, silent }: LinkOptions, agent: DialAgent) {
+  return {
+    target,
+    silenceMs,
+    heard(socket: Duplex) {
+      const address = agent.addressOf(socket);
+      if (address !== undefined) silent?.heard(address);
+    },
+    missed(socket: Duplex) {
+      const address = agent.addressOf(socket);
+      if (address === undefined) return;
+      silent?.missed(address);
+      // Kept for the next calls, which would wait as long.
+      agent.closeIdle(address);
+    },
+  };
 }
 
-/** One request and its answer. */
-class Exchange {
-  readonly answer: Promise<HttpAnswer>;
-  readonly #request: HttpRequest;
-  readonly #link: Link;
-  readonly #sent: ClientRequest;
-  readonly #reject: (error: unknown) => void;
-  #response: IncomingMessage | undefined;
-  readonly #onAbort = () => this.#sent.destroy(gaveUp(this.#link.target(), this.#request.signal?.reason));
-
-  constructor(agent: HttpAgent, request: HttpRequest, link: Link) {
-    const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer>();
-    this.answer = promise;
-    this.#request = request;
-    this.#link = link;
-    this.#reject = reject;
-    const { method, path, headers, body, signal } = request;
-    // The Host header is of no meaning to our servers; HTTP/1.1 demands one.
-    this.#sent = sendRequest({
-      agent,
-      method,
-      path,
-      headers: { ...headers, host: 'auth' },
-      timeout: headTimeoutMs,
-    });
-    this.#sent.once('timeout', () => this.#sent.destroy(new Error('no answer in time')));
-    this.#sent.once('error', (error) => this.#failed(error));
-    this.#sent.once('close', () => signal?.removeEventListener('abort', this.#onAbort));
-    this.#sent.once('response', (response) => resolve(this.#receive(response)));
-    signal?.addEventListener('abort', this.#onAbort, { once: true });
-    if (signal?.aborted === true) this.#onAbort();
-    this.#sent.end(body);
-  }
-
-  #receive(response: IncomingMessage): HttpAnswer {
-    this.#response = response;
-    // An answer that has begun and goes silent is a dead link, whatever TCP thinks.
-    this.#sent.setTimeout(this.#link.silenceMs ?? silenceMs);
-    // Errors reach whoever reads; while nobody does they must not end the process.
-    response.on('error', () => undefined);
-    return {
-      status: response.statusCode ?? 0,
-      header: (name) => {
-        const value = response.headers[name.toLowerCase()];
-        return Array.isArray(value) ? value.join(', ') : value;
-      },
-      text: () => this.#text(response),
-      lines: () => readLines(response, (error) => this.#broken(error)),
-    };
-  }
-
-  async #text(response: IncomingMessage): Promise<string> {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    try {
-      for await (const chunk of response) {
-        bytes += (chunk as Buffer).length;
-        if (bytes > maxAnswerBytes) throw new AppError('limit', 'api.too_long', 'The answer is too long.');
-        chunks.push(chunk as Buffer);
-      }
-    } catch (error) {
-      throw this.#broken(error);
-    }
-    return Buffer.concat(chunks).toString('utf8');
-  }
-
-  #failed(error: Error): void {
-    if (this.#response !== undefined) {
-      this.#response.destroy(error);
-      return;
-    }
-    const reset = 'code' in error && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
-    const reason = this.#broken(error);
-    this.#reject(reset ? new BrokenConnection(reason) : reason);
-  }
-
-  #broken(error: unknown): AppError {
-    return error instanceof AppError ? error : dialError(this.#link.target(), error);
-  }
-}
-
-function gaveUp(target: string, reason: unknown): AppError {
-  return new AppError('unavailable', 'membership.aborted', `The call to ${target} was given up.`, {
-    cause: reason,
-  });
+/** What to say should it be the last attempt; undefined: the call is not to be sent again. */
+function repeatable(error: unknown, wasSilent: boolean): AppError | undefined {
+  if (error instanceof BrokenConnection) return error.reason;
+  // The server fell silent, and now nobody can be reached: it may be coming back.
+  return wasSilent && error instanceof AppError && error.code === 'membership.unreachable'
+    ? error
+    : undefined;
 }

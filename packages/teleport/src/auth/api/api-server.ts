@@ -82,6 +82,8 @@ export interface ApiLimits {
   readonly stalledMs: number;
   /** Between `alive` lines of a quiet stream. */
   readonly aliveMs: number;
+  /** Between two signs that a call is being carried out. */
+  readonly pulseMs: number;
   /** Calls of `anyone`, for each address. */
   readonly anonymousRate: Rate;
   /** Calls of routes that are part of log-in, for each person's address. */
@@ -97,7 +99,8 @@ const defaults: ApiLimits = {
   handlerMs: 60_000,
   idleMs: 75_000,
   stalledMs: 60_000,
-  aliveMs: 15_000,
+  aliveMs: 4_000,
+  pulseMs: 500,
   anonymousRate: { burst: 200, perSecond: 20 },
   logInRate: { burst: 30, perSecond: 1 },
 };

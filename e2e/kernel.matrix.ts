@@ -8,7 +8,7 @@ import process from 'node:process';
 import { describe, type TestContext, test } from 'node:test';
 import type { ConnectEvent, ExecEvent, KernelEvent, OpenEvent } from '@sallyport/kernel/kernel-event.ts';
 import { feature } from '@sallyport/kernel/wire.gen.ts';
-import { Unavailable } from './matrix/apt.ts';
+import { Unavailable } from '../tools/debian-archive.ts';
 import { type CellRun, runCell } from './matrix/cell-run.ts';
 import { type Cell, cells } from './matrix/kernels.ts';
 

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import type { Architecture } from './apt.ts';
+import type { Architecture } from '../../tools/debian-archive.ts';
 import { type InitramfsEntry, initramfs } from './initramfs.ts';
 import { busybox } from './kernels.ts';
 

@@ -1,7 +1,7 @@
 /** One guest under QEMU: boots a kernel with an initramfs and reads what the guest reports on its serial line. */
 import { spawn } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
-import type { Architecture } from './apt.ts';
+import type { Architecture } from '../../tools/debian-archive.ts';
 
 /** Leads every line of a report; anything else on the line is the kernel's console. */
 const mark = '@matrix ';

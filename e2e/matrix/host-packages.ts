@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import process from 'node:process';
 import { promisify } from 'node:util';
-import { Unavailable } from './apt.ts';
+import { Unavailable } from '../../tools/debian-archive.ts';
 
 const runFile = promisify(execFile);
 const list = resolve(import.meta.dirname, '../../tools/debian-packages-matrix.txt');

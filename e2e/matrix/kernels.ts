@@ -1,7 +1,7 @@
 /** The kernels of the matrix: Debian's cloud kernels of three suites, as plain packages. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Architecture, Unavailable, unpackedPackages } from './apt.ts';
+import { type Architecture, Unavailable, unpackedPackages } from '../../tools/debian-archive.ts';
 
 export interface Cell {
   /** The kernel line, e.g. `5.10`. */

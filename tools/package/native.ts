@@ -12,7 +12,7 @@ import {
   unlinkSync,
 } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
-import { unpackedPackages } from '../../e2e/matrix/apt.ts';
+import { unpackedPackages } from '../debian-archive.ts';
 import { packed } from './modules.ts';
 import { type Architecture, isOwn, nodeNames, repository, run, say, triples, workFolder } from './places.ts';
 

@@ -1,6 +1,6 @@
 /**
  * Debian packages without touching the machine: apt with sources, lists and state of its own, then `dpkg -x`.
- * What was unpacked stays below `.cache/matrix`, in a folder named for what was asked for, so that only the
+ * What was unpacked stays below `.cache/debian-packages`, in a folder named for what was asked for, so that only the
  * first run needs the network. Delete the folder to follow the suite's newer packages.
  */
 import { execFile } from 'node:child_process';
@@ -13,9 +13,9 @@ import { promisify } from 'node:util';
 const runFile = promisify(execFile);
 const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
 
-export const cacheFolder = resolve(import.meta.dirname, '../../.cache/matrix');
+const cacheFolder = resolve(import.meta.dirname, '../.cache/debian-packages');
 
-/** This machine or network lacks something the matrix needs: a reason to skip, not a failure. */
+/** This machine or network lacks something that is needed: a reason to skip, not a failure. */
 export class Unavailable extends Error {}
 
 export type Architecture = 'amd64' | 'arm64';

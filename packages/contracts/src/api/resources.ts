@@ -57,6 +57,8 @@ export const requirePolicy = z.strictObject({
   count: z.int().min(1).max(16),
   /** What becomes of the session when they leave. Default terminate. */
   on_leave: z.enum(['terminate', 'pause']).optional(),
+  /** A connection of theirs that says nothing for so long is a leaving. Default 10s; meanwhile the session stands still. */
+  silence_limit: duration.optional(),
 });
 
 // As groupadd(8) takes them.

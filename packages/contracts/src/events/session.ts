@@ -82,6 +82,45 @@ export const sessionInput = define(
   (e) => `${who(e)} typed ${count(e.bytes, 'byte')} into a session${where(e)} as ${e.mode}`,
 );
 
+export const sessionPresence = define(
+  'session.presence',
+  'T2022I',
+  'The connection of somebody whom a session needs says nothing any more, or does again.',
+  {
+    ...block,
+    mode: joinMode,
+    owner: z.string().describe('whose session it is'),
+    state: z.enum(['silent', 'returned']).describe('silence for too long is a session.leave'),
+  },
+  (e) => `${who(e)} ${presence[e.state]} in a session${of(e.owner)}${where(e)}`,
+);
+
+const presence = { silent: 'fell silent', returned: 'answers again' } as const;
+
+const missing = z.array(z.string()).describe('whom it needs: one entry for each role that nobody meets');
+
+export const sessionPause = define(
+  'session.pause',
+  'T2023W',
+  'A session stands still: nothing runs, nothing is shown, nothing that is typed counts.',
+  {
+    ...block,
+    missing,
+    cause: z.enum(['left', 'silent']).describe('silent: they are in it, and their connections say nothing'),
+  },
+  (e) => `the session of ${who(e)}${where(e)} stands still, as those it needs ${causes[e.cause]}`,
+);
+
+const causes = { left: 'left', silent: 'fell silent' } as const;
+
+export const sessionResume = define(
+  'session.resume',
+  'T2024I',
+  'A session that stood still goes on.',
+  { ...block, stood_ms: z.int().nonnegative().describe('for how long it stood still') },
+  (e) => `the session of ${who(e)}${where(e)} goes on after ${e.stood_ms} ms`,
+);
+
 const kindTotals = z.strictObject({
   emitted: z.int().nonnegative(),
   recorded: z.int().nonnegative(),

@@ -18,6 +18,9 @@ session.start | T2000I | M U S Srv C | size initial_command session_recording
 session.join | T2001I | M U S Srv C | mode owner
 session.leave | T2003I | M U S Srv C | mode owner reason
 session.input | T2021I | M U S Srv C | mode bytes
+session.presence | T2022I | M U S Srv C | mode owner state
+session.pause | T2023W | M U S Srv C | missing cause
+session.resume | T2024I | M U S Srv C | stood_ms
 resize | T2002I | M U S Srv C | size
 session.end | T2004I | M U S Srv C | enhanced_recording interactive participants session_start session_stop initial_command session_recording enhanced_totals interrupted interrupted_reason
 session.upload | T2005I | M S | url

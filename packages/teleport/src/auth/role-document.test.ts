@@ -38,6 +38,7 @@ const requireSessionJoin = fc.array(
     modes,
     count: fc.integer({ min: 1, max: 16 }),
     onLeave: fc.constantFrom('pause' as const, 'terminate' as const),
+    silenceLimitMs: fc.constantFrom(0, 2_000),
   }),
   { maxLength: 2 },
 );

@@ -12,6 +12,8 @@ type Options = NonNullable<Spec['options']>;
 type Requirements = NonNullable<NonNullable<Spec['allow']>['require_session_join']>;
 
 const shortestTtlMs = 60_000;
+/** Whoever says nothing for longer is not there. */
+const longestSilenceMs = 300_000;
 
 /** Throws AppError `auth.bad_resource` for what the shape alone does not say. */
 export function toRole({ metadata, spec }: RoleDocument): Role {
@@ -43,24 +45,40 @@ function toConditions(raw: Conditions = {}): RoleConditions {
 
 /** A filter that cannot be read is told when the role is written, not when somebody waits for it. */
 function toRequirements(policies: Requirements): RequirePolicy[] {
-  return policies.map(({ on_leave, ...policy }, index) => {
+  return policies.map(({ on_leave, silence_limit, ...policy }, index) => {
+    const where = `spec.allow.require_session_join[${index}]`;
     try {
       parseFilter(policy.filter);
     } catch (thrown) {
       const { message, hint } = AppError.from(thrown);
-      const where = `spec.allow.require_session_join[${index}].filter`;
-      throw new AppError('bad_input', 'auth.bad_resource', `${where}: ${message}`, { hint, cause: thrown });
+      throw new AppError('bad_input', 'auth.bad_resource', `${where}.filter: ${message}`, {
+        hint,
+        cause: thrown,
+      });
     }
-    return { ...policy, onLeave: on_leave ?? 'terminate' };
+    const limit = toSilenceLimit(silence_limit, where);
+    return { ...policy, onLeave: on_leave ?? 'terminate', ...limit };
   });
 }
 
+function toSilenceLimit(text: string | undefined, where: string): Pick<RequirePolicy, 'silenceLimitMs'> {
+  if (text === undefined) return {};
+  const ms = parseDuration(text);
+  if (ms !== undefined && ms <= longestSilenceMs) return { silenceLimitMs: ms };
+  throw new AppError(
+    'bad_input',
+    'auth.bad_resource',
+    `${where}.silence_limit: must be at most ${formatDuration(longestSilenceMs)}.`,
+  );
+}
+
 function requirementsSpec(policies: readonly RequirePolicy[]): Requirements {
-  return policies.map(({ onLeave, kinds, modes, ...policy }) => ({
+  return policies.map(({ onLeave, silenceLimitMs, kinds, modes, ...policy }) => ({
     ...policy,
     kinds: [...kinds],
     modes: [...modes],
     on_leave: onLeave,
+    ...(silenceLimitMs === undefined ? {} : { silence_limit: formatDuration(silenceLimitMs) }),
   }));
 }
 

@@ -35,24 +35,44 @@ async function isCgroup2(path: string): Promise<boolean> {
   return found?.type === cgroup2Magic;
 }
 
+export interface CgroupOptions {
+  /**
+   * Tasks live one level below `dir`. A recorder that throttles freezes and thaws the cgroup it was told of, and thaws
+   * what it takes over: of a session that must be able to stand still it knows the inner one only.
+   */
+  readonly nested?: boolean | undefined;
+}
+
+/** Of a nested one. */
+const innerName = 'tasks';
+
 /** A session's own cgroup v2 directory: `<cgroup_path><root_path>/<sid>`. */
 export class SessionCgroup {
   readonly dir: string;
-  /** What `bpf_get_current_cgroup_id()` answers: the inode number of the directory (64-bit hosts). */
+  /** Where the session's tasks are born: `dir`, or the one below it. */
+  readonly home: string;
+  /** What `bpf_get_current_cgroup_id()` answers in `home`: the inode number of the directory (64-bit hosts). */
   readonly id: bigint;
 
-  private constructor(dir: string, id: bigint) {
+  private constructor(dir: string, home: string, id: bigint) {
     this.dir = dir;
+    this.home = home;
     this.id = id;
   }
 
   /** A directory that exists already is refused: its tasks would become part of the session. */
-  static async create(cgroupPath: string, rootPath: string, sid: string): Promise<SessionCgroup> {
+  static async create(
+    cgroupPath: string,
+    rootPath: string,
+    sid: string,
+    { nested = false }: CgroupOptions = {},
+  ): Promise<SessionCgroup> {
     await ensureCgroupMount(cgroupPath);
     const dir = sessionDir(cgroupPath, rootPath, sid);
     try {
       await mkdir(join(cgroupPath, rootPath), { recursive: true });
       await mkdir(dir);
+      if (nested) await mkdir(join(dir, innerName));
     } catch (cause) {
       const exists = (cause as NodeJS.ErrnoException).code === 'EEXIST';
       const kind = exists ? 'conflict' : 'unavailable';
@@ -72,7 +92,15 @@ export class SessionCgroup {
   }
 
   static async #at(dir: string): Promise<SessionCgroup> {
-    return new SessionCgroup(dir, (await stat(dir, { bigint: true })).ino);
+    const outer = await stat(dir, { bigint: true });
+    const home = join(dir, innerName);
+    const inner = await stat(home, { bigint: true }).catch(() => undefined);
+    return inner ? new SessionCgroup(dir, home, inner.ino) : new SessionCgroup(dir, dir, outer.ino);
+  }
+
+  /** Takes a process in that is one of the session's all the same. */
+  async adopt(pid: number): Promise<void> {
+    await writeFile(join(this.home, 'cgroup.procs'), String(pid), { flag: 'r+' });
   }
 
   /** Live processes, those in cgroups made below included. */
@@ -98,6 +126,11 @@ export class SessionCgroup {
       await this.#write('cgroup.freeze', '0').catch(() => {});
     }
     await this.#until('populated 0', KILL_DEADLINE_MS);
+  }
+
+  /** Tasks stop one by one from here on; `freeze` waits for the last. */
+  async beginFreeze(): Promise<void> {
+    await this.#write('cgroup.freeze', '1');
   }
 
   /** Resolves when every task has stopped (or, with false, has been let go). */

@@ -36,8 +36,8 @@ export interface Visitor {
 }
 
 /**
- * Why nothing that nobody could watch is done for this visitor: forwarding, file transfer, commands without a
- * terminal. undefined: it may be.
+ * Why nothing that nobody could watch is done for this visitor: forwarding (agents, too), file transfer, commands
+ * without a terminal. undefined: it may be.
  */
 export function refusesUnattended({ joinsOnly, moderation }: Visitor): string | undefined {
   if (joinsOnly) return 'this log-in only joins sessions of others';
@@ -69,8 +69,10 @@ export function refusesPorts(visitor: Visitor, policy: NodePolicy): string | und
 }
 
 /** Why the client's agent is not taken; undefined: it is. */
-export function refusesAgent({ identity, grant, joinsOnly }: Visitor): string | undefined {
-  if (joinsOnly) return 'this log-in only joins sessions of others';
+export function refusesAgent(visitor: Visitor): string | undefined {
+  const { identity, grant } = visitor;
+  const unattended = refusesUnattended(visitor);
+  if (unattended !== undefined) return unattended;
   if (!grant.forwardAgent) return 'no role of the user allows agent forwarding';
   return lacks(identity, permitExtensions.agentForwarding);
 }

@@ -72,7 +72,6 @@ const idleCheckMs = 5_000;
 /** Without a recorder the cgroup tells when the last process is gone. */
 const cgroupCheckMs = 500;
 const endRetryMs = 200;
-const frozenCheckMs = 250;
 
 export class KernelWatch implements WatchListener {
   readonly #options: KernelWatchOptions;
@@ -86,7 +85,6 @@ export class KernelWatch implements WatchListener {
   #detached = false;
   #spoolLength = 0;
   #check: NodeJS.Timeout | undefined;
-  #frozen: NodeJS.Timeout | undefined;
 
   constructor(options: KernelWatchOptions) {
     this.#options = options;
@@ -113,13 +111,18 @@ export class KernelWatch implements WatchListener {
     return this.#idle.promise;
   }
 
+  get cgroup(): SessionCgroup | undefined {
+    return this.#cgroup;
+  }
+
   get cgroupDir(): string | undefined {
-    return this.#cgroup?.dir;
+    return this.#cgroup?.home;
   }
 
   async makeCgroup(): Promise<void> {
     const { kernel, facts } = this.#options;
-    this.#cgroup = await SessionCgroup.create(kernel.cgroupPath, kernel.rootPath, facts.sid);
+    const nested = facts.attended;
+    this.#cgroup = await SessionCgroup.create(kernel.cgroupPath, kernel.rootPath, facts.sid, { nested });
   }
 
   /** Resolves with the recorder's acknowledgement: from here on nothing of the leader goes unseen. */
@@ -182,30 +185,12 @@ export class KernelWatch implements WatchListener {
 
   /** SIGKILL to everything in the session's cgroup. What left it is killed with its leader, or lingers watched. */
   async kill(): Promise<void> {
-    clearInterval(this.#frozen);
     await this.#cgroup?.kill().catch((err) => this.#options.log.error({ err }, 'a cgroup was not killed'));
-  }
-
-  /**
-   * Stops every task of the session, or lets it go on. Without a cgroup nothing happens. Kept up: a recorder that
-   * throttles the session freezes and thaws the same cgroup by itself.
-   */
-  async freeze(frozen: boolean): Promise<void> {
-    clearInterval(this.#frozen);
-    if (frozen) this.#frozen = setInterval(() => void this.#setFrozen(true), frozenCheckMs);
-    await this.#setFrozen(frozen);
-  }
-
-  async #setFrozen(frozen: boolean): Promise<void> {
-    await this.#cgroup
-      ?.freeze(frozen)
-      .catch((err) => this.#options.log.debug({ err, frozen }, 'a cgroup was not frozen or thawed'));
   }
 
   /** Closes the watch. Resolves when every kernel event of the session is in the log. */
   async finish(): Promise<WatchResult> {
     clearInterval(this.#check);
-    clearInterval(this.#frozen);
     let totals: TotalsByKind | undefined;
     let whole = false;
     const ended = this.#watched ? await this.#end() : undefined;
@@ -269,7 +254,6 @@ export class KernelWatch implements WatchListener {
   async detach(): Promise<void> {
     this.#detached = true;
     clearInterval(this.#check);
-    clearInterval(this.#frozen);
     this.#unsubscribe?.();
     await this.#pump.stop();
   }

@@ -225,6 +225,7 @@ export class LiveConnection {
       wish,
       channel,
       ping: () => this.#connection.ping(),
+      until: identity.identity.validBefore,
       refused: (reason: string) => this.#notJoined(wish, reason),
     };
     const joining: Joiner =

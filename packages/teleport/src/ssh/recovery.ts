@@ -11,7 +11,7 @@ import { type LoggedSession, nothingOf, readLoggedSessions } from './recovery-sc
 import { closeSession } from './session-closing.ts';
 import { startEvent } from './session-events.ts';
 import type { SessionFacts } from './session-facts.ts';
-import type { SessionHost } from './session-host.ts';
+import type { CgroupPlace, SessionHost } from './session-host.ts';
 import {
   forgetSession,
   type Journal,
@@ -128,6 +128,8 @@ class InterruptedSession {
     // The daemon died between the watch and its announcement: the order of the log is kept all the same.
     if (!this.#logged.started) await record.emit({ ...startEvent(facts), time: facts.started });
     await this.#takeOverWatch(record);
+    // Behind the watch, which hears that nothing runs any more.
+    await this.#endAttended();
   }
 
   async #takeOverWatch(record: SessionRecord): Promise<void> {
@@ -146,8 +148,22 @@ class InterruptedSession {
         this.#host.log.error({ err: error, sid: this.facts.sid }, 'a gap in old evidence'),
     });
     await this.#watch.adopt(this.#live);
-    // Whoever had to see it is gone, and it may be frozen.
-    if (this.facts.attended) await this.#watch.kill();
+  }
+
+  /** Whoever had to see it is gone, and it may be frozen. Also what no recorder ever watched. */
+  async #endAttended(): Promise<void> {
+    if (!this.facts.attended) return;
+    for (const cgroup of await this.#cgroups())
+      await cgroup
+        .kill()
+        .catch((err) => this.#host.log.error({ err, sid: this.facts.sid }, 'a cgroup was not killed'));
+  }
+
+  /** Where it may have lived: recorded, or not. */
+  async #cgroups(): Promise<SessionCgroup[]> {
+    const places = [this.#host.unrecorded, ...(this.#kernel ? [this.#kernel] : [])];
+    const found = await Promise.all(places.map((place) => reopen(place, this.facts.sid)));
+    return found.filter((cgroup) => cgroup !== undefined);
   }
 
   /** Resolves when the session is over and nothing of it is left to do. Never rejects. */
@@ -168,6 +184,7 @@ class InterruptedSession {
         participants: [...new Set([this.facts.user, ...this.#logged.joined])],
         interrupted: this.#reason(),
       });
+      await this.#removeUnrecorded();
       log.info({ sid, user: this.facts.user }, 'an interrupted session was finished');
     } catch (err) {
       log.error({ err, sid }, 'an interrupted session could not be finished; the next start tries again');
@@ -180,6 +197,12 @@ class InterruptedSession {
     await forgetSession(this.#host.spoolDir, this.facts.sid);
     const cgroup = this.#kernel && (await reopen(this.#kernel, this.facts.sid));
     await cgroup?.remove();
+    await this.#removeUnrecorded();
+  }
+
+  async #removeUnrecorded(): Promise<void> {
+    const cgroup = await reopen(this.#host.unrecorded, this.facts.sid);
+    await cgroup?.remove().catch((err) => this.#host.log.warn({ err }, 'an old cgroup was not removed'));
   }
 
   #reason(): string {
@@ -229,8 +252,8 @@ async function sweep(
 
 const sessionName = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-function reopen(kernel: KernelSide, sid: string) {
-  return SessionCgroup.reopen(kernel.cgroupPath, kernel.rootPath, sid);
+function reopen({ cgroupPath, rootPath }: CgroupPlace, sid: string) {
+  return SessionCgroup.reopen(cgroupPath, rootPath, sid);
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -11,6 +11,12 @@ import type { NodeLog } from './node-log.ts';
 import type { NodeFacts, SessionFacts } from './session-facts.ts';
 import { SessionRecord } from './session-record.ts';
 
+/** The cgroup `<cgroupPath><rootPath>/<sid>` is a session's. */
+export interface CgroupPlace {
+  readonly cgroupPath: string;
+  readonly rootPath: string;
+}
+
 export interface SessionHostOptions {
   readonly node: NodeFacts;
   readonly clusterName: string;
@@ -28,6 +34,8 @@ export interface SessionHostOptions {
   readonly manners: (facts: SessionFacts) => HostManners;
   /** undefined: enhanced recording is off. */
   readonly kernel: KernelSide | undefined;
+  /** Cgroups of sessions that must be able to stand still, where nothing is recorded. No other agent's. */
+  readonly unrecorded: CgroupPlace;
   readonly launch: (request: LaunchRequest) => Promise<LaunchedSession>;
   readonly log: NodeLog;
 }

@@ -7,6 +7,8 @@ import { AppError } from '@sallyport/contracts/errors.ts';
 import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import { TerminalRecording } from '../recording/terminal-recording.ts';
 import type { SessionChannel } from '../ssh-transport/session-channel.ts';
+import { SessionCgroup } from './cgroup.ts';
+import { DeadMan } from './dead-man.ts';
 import { Transfer, type TransferKind } from './file-transfer/transfer.ts';
 import { type Gap, KernelWatch } from './kernel-watch.ts';
 import type { LaunchedSession, PtyRequest, WindowSize } from './launch.ts';
@@ -25,6 +27,7 @@ import { execOutcome, SessionFlow } from './session-flow.ts';
 import type { SessionHost } from './session-host.ts';
 import { forgetSession, writeJournal } from './session-journal.ts';
 import type { SessionRecord } from './session-record.ts';
+import { SessionTasks } from './session-tasks.ts';
 import { Party } from './sharing/party.ts';
 import type { Moderation, SessionSharing } from './sharing/sharing.ts';
 import type { ByteCounts } from './terminal-flow.ts';
@@ -58,7 +61,10 @@ export class Session {
   #pendingSize: WindowSize | undefined;
   #announced = false;
   #detached = false;
-  #freezing: Promise<void> = Promise.resolve();
+  readonly #tasks: SessionTasks;
+  /** Of a session that somebody must see, where the kernel does not record. */
+  #cgroup: SessionCgroup | undefined;
+  #deadMan: DeadMan | undefined;
   /** Why we ended it, when we did. */
   #ended: AppError | undefined;
   readonly #broken = new Set<string>();
@@ -69,13 +75,18 @@ export class Session {
     this.#request = request;
     this.#record = host.record((which, error) => this.#recordBroken(which, error));
     this.#watch = host.kernel && this.#makeWatch(host);
+    this.#tasks = new SessionTasks({
+      cgroup: () => this.#watch?.cgroup ?? this.#cgroup,
+      marks: () => (this.facts.attended ? this.#launched : undefined),
+      log: host.log,
+    });
     this.party = new Party({
       facts: this.facts,
       channel: request.channel,
       record: this.#record,
       sharing: request.sharing,
       moderation: request.moderation,
-      freeze: (frozen) => this.#freeze(frozen),
+      standstill: this.#tasks,
       end: (reason) => this.end(reason),
       changed: () => request.changed?.(),
     });
@@ -124,8 +135,7 @@ export class Session {
   }
 
   signal(name: string): boolean {
-    if (this.party.state !== 'running') return false;
-    return this.#launched?.signal(name) ?? false;
+    return this.party.runs ? (this.#launched?.signal(name) ?? false) : false;
   }
 
   /** The channel is gone, whoever closed it. */
@@ -134,7 +144,7 @@ export class Session {
     const left = new AppError('unavailable', 'session.owner_left', 'Its owner left.');
     this.party.abort(left);
     // Whoever is frozen cannot hang up; and nobody waits for it any more.
-    if (this.party.state === 'paused') this.end(left);
+    if (this.#announced && !this.party.runs) this.end(left);
   }
 
   /** Ends the session for a reason its user is told. What runs in it is killed. */
@@ -150,35 +160,47 @@ export class Session {
 
   /** The node stops: the user is told and the terminal hangs up. What survives a hang-up lives on, watched. */
   hangUp(message: string): void {
-    this.#tell(message);
+    // Whoever had to see it goes, too.
+    if (this.facts.attended) this.end(new AppError('unavailable', 'session.service_stops', message));
+    else this.#tell(message);
     this.#launched?.hangUp();
     void this.#request.channel.close();
   }
 
   async detach(): Promise<void> {
     this.#detached = true;
+    this.#tasks.close();
     await this.#watch?.detach();
     await this.#record.abandon();
-  }
-
-  /** One after the other: a thaw that overtook its freeze would leave the session frozen. */
-  #freeze(frozen: boolean): void {
-    this.#freezing = this.#freezing.then(() => this.#watch?.freeze(frozen));
   }
 
   #openingParts(): OpeningParts {
     const { spoolDir } = this.#host;
     return {
       journal: () => writeJournal(spoolDir, this.facts, this.#host),
-      cgroup: async () => await this.#watch?.makeCgroup(),
+      cgroup: () => this.#makeCgroup(),
       launcher: () => this.#launch(),
       watch: async () => {
         if (this.#launched) await this.#watch?.watch(this.#launched);
       },
       announce: () => this.#announce(),
-      hold: () => this.party.begin(),
+      hold: () => this.#hold(),
       go: async () => await this.#launched?.go(),
     };
+  }
+
+  async #makeCgroup(): Promise<void> {
+    if (this.#watch) return this.#watch.makeCgroup();
+    if (!this.facts.attended) return;
+    const { cgroupPath, rootPath } = this.#host.unrecorded;
+    this.#cgroup = await SessionCgroup.create(cgroupPath, rootPath, this.facts.sid);
+  }
+
+  /** Also where the role takes a session that is not recorded: none that goes on unseen. */
+  async #hold(): Promise<void> {
+    const cgroup = this.#watch?.cgroup ?? this.#cgroup;
+    if (this.facts.attended && cgroup) this.#deadMan = await DeadMan.watchOver(cgroup.dir);
+    await this.party.begin();
   }
 
   async #launch(): Promise<void> {
@@ -190,7 +212,7 @@ export class Session {
       ...(this.#request.transfer === 'sftp' ? { sftp: true } : {}),
       env: { ...env, ...this.#connectionVariables() },
       ...(pty === undefined ? {} : { pty: { ...pty, ...this.#pendingSize } }),
-      cgroupDir: this.#watch?.cgroupDir,
+      cgroupDir: this.#watch?.cgroupDir ?? this.#cgroup?.home,
       ...this.#host.manners(this.facts),
       remoteHost,
     });
@@ -245,14 +267,14 @@ export class Session {
       await this.#record.emit(execEvent(this.facts, status, error.message));
     }
     if (step === 'launcher') await this.#record.emit(rejectedEvent(this.facts, error.message));
+    await this.#tasks.kill();
     if (this.#announced) {
-      await this.#watch?.kill();
       await this.party.close('The session did not begin.');
       return this.#close(false, error.message);
     }
-    await this.#watch?.kill();
     await this.#watch?.discard();
     await this.#record.finish();
+    await this.#letGo();
     await forgetSession(this.#host.spoolDir, this.facts.sid);
   }
 
@@ -274,9 +296,9 @@ export class Session {
     const leader = flow.followLeader();
     await this.#gone.promise;
     flow.hangUp();
+    // What needs somebody beside it does not go on when everybody has left; nor until the log has it.
+    if (this.facts.attended) await this.#tasks.kill();
     await this.party.close('The session has ended.');
-    // What needs somebody beside it does not go on when everybody has left.
-    if (this.facts.attended) await this.#watch?.kill();
     const [exit] = await Promise.all([leader, this.#record.emit(leaveEvent(this.facts))]);
     await transfer?.finish();
     if (this.facts.command !== undefined) await this.#record.emit(execOutcome(this.facts, exit));
@@ -299,6 +321,7 @@ export class Session {
   }
 
   async #close(left: boolean, interrupted: string | undefined): Promise<void> {
+    await this.#letGo();
     await closeSession({
       facts: this.facts,
       record: this.#record,
@@ -311,9 +334,17 @@ export class Session {
     });
   }
 
+  /** Nothing runs any more: of what was there to stop it nothing is left. */
+  async #letGo(): Promise<void> {
+    this.#tasks.close();
+    this.#deadMan?.dismiss();
+    const { log } = this.#host;
+    await this.#cgroup?.remove().catch((err) => log.warn({ err }, 'a cgroup was not removed'));
+  }
+
   async #kill(): Promise<void> {
     this.#launched?.kill();
-    await this.#watch?.kill();
+    await this.#tasks.kill();
   }
 
   /** Kernel evidence is missing, or will be. What follows is the role's decision. */

@@ -21,6 +21,8 @@ export interface RequirePolicy {
   readonly modes: readonly (JoinMode | '*')[];
   readonly count: number;
   readonly onLeave: OnLeave;
+  /** A connection that says nothing for so long is a leaving. 0: as soon as it is noticed. Absent: as usual. */
+  readonly silenceLimitMs?: number | undefined;
 }
 
 export type OnLeave = 'terminate' | 'pause';

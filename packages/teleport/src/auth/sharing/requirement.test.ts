@@ -44,6 +44,21 @@ test('somebody counts by filter and mode, and as one however often they joined',
   assert.equal(missing(roles, somebody('ana'), somebody('eva')).length, 0);
 });
 
+test('whoever some policy accepts counts, and the shortest limit of silence is everybody’s', () => {
+  const roles = [
+    role('a', policy({ modes: ['observer'], silenceLimitMs: 30_000 })),
+    role('b', policy({ filter: 'contains(user.spec.roles, "security")', silenceLimitMs: 2_000 })),
+  ];
+  const requirement = requirementOf('bob', roles);
+  assert.equal(requirement?.silenceLimitMs, 2_000);
+  assert.equal(requirementOf('bob', [role('c', policy())])?.silenceLimitMs, 10_000);
+  const counts = (user: string, more: Partial<Present>) => requirement?.counts(somebody(user, more));
+  assert.equal(counts('ana', { mode: 'observer' }), true);
+  assert.equal(counts('ana', { mode: 'moderator' }), false);
+  assert.equal(counts('ana', { mode: 'moderator', roles: ['security'] }), true);
+  assert.equal(counts('bob', { mode: 'observer' }), false, 'the owner');
+});
+
 test('the owner never counts, whatever their roles', () => {
   assert.equal(missing([role('watched', policy({ filter: 'equals("a","a")' }))], somebody('bob')).length, 1);
 });

@@ -25,7 +25,14 @@ export interface Missing {
 export interface Requirement {
   /** By role name. Empty: everybody who must be there is. */
   missing(present: readonly Present[]): readonly Missing[];
+  /** Somebody who could be one of those who must be there. */
+  counts(person: Present): boolean;
+  /** How long the connection of such a person may say nothing before they have left: the shortest of the policies'. */
+  readonly silenceLimitMs: number;
 }
+
+/** Longer than a roaming laptop takes to find its network again. */
+export const defaultSilenceLimitMs = 10_000;
 
 /** undefined: nobody needs to be there. Throws AppError `auth.bad_filter` for a filter that cannot be read. */
 export function requirementOf(owner: string, roles: readonly Role[]): Requirement | undefined {
@@ -34,7 +41,10 @@ export function requirementOf(owner: string, roles: readonly Role[]): Requiremen
     .filter(({ policies }) => policies.length > 0)
     .sort((a, b) => (a.role < b.role ? -1 : 1));
   if (asking.length === 0) return undefined;
+  const all = asking.flatMap(({ policies }) => policies);
   return {
+    silenceLimitMs: Math.min(...all.map(({ silenceLimitMs = defaultSilenceLimitMs }) => silenceLimitMs)),
+    counts: (person) => person.user !== owner && all.some((policy) => admits(policy, person)),
     missing: (present) => {
       // Nobody watches over themselves, however many windows they open.
       const others = present.filter(({ user }) => user !== owner);
@@ -56,12 +66,13 @@ function policiesOf({ allow }: Role): ReadPolicy[] {
 }
 
 /** People are counted, not their windows. */
-function isMet({ accepts, modes, count }: ReadPolicy, others: readonly Present[]): boolean {
-  const counted = others.filter(
-    ({ user, roles, traits, mode }) =>
-      (modes.includes(mode) || modes.includes('*')) && accepts({ name: user, roles, traits }),
-  );
-  return new Set(counted.map(({ user }) => user)).size >= count;
+function isMet(policy: ReadPolicy, others: readonly Present[]): boolean {
+  const counted = others.filter((person) => admits(policy, person));
+  return new Set(counted.map(({ user }) => user)).size >= policy.count;
+}
+
+function admits({ accepts, modes }: ReadPolicy, { user, roles, traits, mode }: Present): boolean {
+  return (modes.includes(mode) || modes.includes('*')) && accepts({ name: user, roles, traits });
 }
 
 function wordsOf(policies: readonly ReadPolicy[]): string {

@@ -100,6 +100,7 @@ export async function openNodeSide(given: NodeSideOptions): Promise<NodeSide> {
         log,
       }),
       kernel: enhanced ? kernel : undefined,
+      unrecorded: unrecordedPlace(config, cluster.member.hostUuid),
       launch,
       generation: options.generations.id,
       log,
@@ -192,6 +193,12 @@ function keepStaticUsers(options: NodeSideOptions, hostUsers: HostUsers): () => 
   return () => {
     for (const stop of stops) stop?.();
   };
+}
+
+/** Beside those of the agent that records: its root_path need not be claimed for that. */
+function unrecordedPlace({ ssh: { enhancedRecording } }: Config, hostUuid: string) {
+  const { cgroupPath, rootPath } = enhancedRecording;
+  return { cgroupPath, rootPath: join(rootPath, `unrecorded-${hostUuid}`) };
 }
 
 /** They go when no session of this host's daemons needs them: with the session's journal. */

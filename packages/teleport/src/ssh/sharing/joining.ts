@@ -13,6 +13,8 @@ export interface JoiningOptions {
   readonly wish: JoinWish;
   readonly channel: SessionChannel;
   readonly ping: () => Promise<number | undefined>;
+  /** The end of their certificate; undefined: it has none. */
+  readonly until: Date | undefined;
   /** undefined: no session of this id lives here, or it is not one to be joined. */
   readonly party: Party | undefined;
   readonly refused: (reason: string) => void;
@@ -52,10 +54,10 @@ export class Joining implements Joiner {
   }
 
   async #join(): Promise<void> {
-    const { wish, who, channel, party, ping } = this.#options;
+    const { wish, who, channel, party, ping, until } = this.#options;
     if (wish.mode === undefined) return this.#refuse('there are the modes observer, peer and moderator');
     if (party === undefined) return this.#refuse('no such session lives on this node');
-    const found = await party.join({ ...who, mode: wish.mode, channel, ping });
+    const found = await party.join({ ...who, mode: wish.mode, channel, ping, until });
     if (typeof found === 'string') return this.#refuse(found);
     this.#participant = found;
     // It may have happened while the log was written.

@@ -54,7 +54,7 @@ async function twoDaemons(
     record: { append: async () => {}, emit: async () => {} },
     sharing: { refusesJoin: () => refusal, holdMs: 60_000 },
     moderation,
-    freeze: () => {},
+    standstill: { stop: async () => {}, go: async () => {} },
     end: () => {},
     changed: () => {},
   });
@@ -78,7 +78,7 @@ async function twoDaemons(
   });
   const refused: string[] = [];
   let pings = 0;
-  const join = (sid: string) => {
+  const join = (sid: string, until?: Date) => {
     const client = channel();
     const handing = new HandingOn({
       who: { user: 'max', roles: ['moderating'], traits: {}, localAddr: 'a:1', remoteAddr: 'b:2' },
@@ -88,6 +88,7 @@ async function twoDaemons(
         pings += 1;
         return 1;
       },
+      until,
       neighbours: dial,
       refused: (reason) => void refused.push(reason),
     });
@@ -99,6 +100,8 @@ async function twoDaemons(
 test('a joiner reaches a session of another daemon: output, keys, signs of life, and the end', async (t) => {
   const moderation: Moderation = {
     missing: (present) => (present.length > 0 ? [] : [{ role: 'r', needs: 'somebody', onLeave: 'pause' }]),
+    counts: () => true,
+    silenceLimitMs: 10_000,
   };
   const { party, owner, typed, join, pings } = await twoDaemons(t, { moderation });
   const beginning = party.begin();
@@ -131,6 +134,16 @@ test('a joiner whose connection ends, or who is locked, leaves the session next 
   await until('the joiner is out', () => party.report?.participants.length === 1);
   assert.equal(second.client.seen.closed, true);
   assert.match(second.client.seen.text, /You were sent out of the session: locked/);
+  await party.close('over');
+});
+
+test('the end of a joiner’s certificate is known next door', async (t) => {
+  const { party, join } = await twoDaemons(t);
+  await party.begin();
+  const { client } = join(facts.sid, new Date(Date.now() + 300));
+  await until('the joiner is in', () => party.report?.participants.length === 2);
+  await until('the joiner is out', () => party.report?.participants.length === 1);
+  assert.match(client.seen.text, /Your certificate has expired/);
   await party.close('over');
 });
 

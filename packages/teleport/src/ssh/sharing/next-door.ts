@@ -22,6 +22,8 @@ const hello = z.object({
   traits: z.record(z.string(), z.array(z.string())),
   localAddr: z.string(),
   remoteAddr: z.string(),
+  /** The end of their certificate; absent: it has none, or the other daemon is of a version that does not say. */
+  until: z.iso.datetime().optional(),
 });
 
 /** Our half where the session lives. */
@@ -51,13 +53,14 @@ async function welcome(
   registry: Pick<SessionRegistry, 'partyOf'>,
   payload: Buffer,
 ): Promise<Joining | undefined> {
-  const { sid, mode, ...who } = hello.parse(JSON.parse(payload.toString()));
+  const { sid, mode, until, ...who } = hello.parse(JSON.parse(payload.toString()));
   const party = registry.partyOf(sid);
   await sendFrame(stream, frameKinds.found, Buffer.of(party ? 1 : 0));
   if (!party) return undefined;
   return new Joining({
     ...{ who, wish: { sid, mode }, channel, party },
     ping: () => channel.ping(),
+    until: until === undefined ? undefined : new Date(until),
     refused: (reason) => void sendFrame(stream, frameKinds.refused, Buffer.from(reason)),
   });
 }
@@ -161,9 +164,9 @@ export class HandingOn implements Joiner {
   }
 
   async #asks(stream: Duplex, frames: AsyncGenerator<Frame, void>): Promise<boolean> {
-    const { who, wish } = this.#options;
+    const { who, wish, until } = this.#options;
     if (wish.mode === undefined) return false;
-    const words = JSON.stringify({ ...who, sid: wish.sid, mode: wish.mode });
+    const words = JSON.stringify({ ...who, sid: wish.sid, mode: wish.mode, until: until?.toISOString() });
     await sendFrame(stream, frameKinds.hello, Buffer.from(words));
     const { value } = await frames.next();
     return value?.kind === frameKinds.found && value.payload[0] === 1;
@@ -186,7 +189,8 @@ export class HandingOn implements Joiner {
       if (kind === frameKinds.stdout) await channel.stdout.write(payload);
       if (kind === frameKinds.stderr) await channel.stderr.write(payload);
       if (kind === frameKinds.exit && channel.isOpen) channel.exit(payload.readUInt32BE());
-      if (kind === frameKinds.ping) void ping().then(() => sendFrame(stream, frameKinds.pong));
+      if (kind === frameKinds.ping)
+        void ping().then((ms) => ms !== undefined && sendFrame(stream, frameKinds.pong));
       if (kind === frameKinds.refused) refused(payload.toString());
       this.activity += payload.length;
     }

@@ -8,7 +8,7 @@ const maxWaiting = 1024 * 1024;
 /** Bytes of one write: how much is on its way when somebody is found not to read. */
 const maxWrite = 64 * 1024;
 /** One write not taken for so long: nobody reads, ms. */
-const stuckMs = 5_000;
+export const stuckMs = 5_000;
 /** How long the last words may take, ms. */
 const farewellMs = 400;
 
@@ -24,6 +24,8 @@ export interface ParticipantHost {
   typed(participant: Participant, bytes: Buffer): void | Promise<void>;
   /** Called once. */
   left(participant: Participant, reason: string): void;
+  /** See `stuckMs`. */
+  readonly stuckMs?: number;
 }
 
 export class Participant {
@@ -35,6 +37,7 @@ export class Participant {
   #skipped = 0;
   #pumping: Promise<void> | undefined;
   #over = false;
+  #behind: (() => void)[] = [];
   /** Grows with what is seen and typed. */
   activity = 0;
 
@@ -61,6 +64,12 @@ export class Participant {
     this.#pumping ??= this.#pump();
   }
 
+  /** Resolves when little of what was sent still waits for them, or they are gone: for those who must see it. */
+  async caughtUp(): Promise<void> {
+    while (!this.#over && this.#waitingBytes > maxWrite)
+      await new Promise<void>((resolve) => this.#behind.push(resolve));
+  }
+
   tell(text: string): void {
     this.send(Buffer.from(`\r\n${text}\r\n`));
   }
@@ -84,7 +93,12 @@ export class Participant {
   #end(reason: string): void {
     if (this.#over) return;
     this.#over = true;
+    this.#moved();
     this.#host.left(this, reason);
+  }
+
+  #moved(): void {
+    for (const resolve of this.#behind.splice(0)) resolve();
   }
 
   #queue(bytes: Buffer): void {
@@ -103,11 +117,13 @@ export class Participant {
   async #pump(): Promise<void> {
     while (this.#waiting.length > 0) {
       const bytes = this.#takeSome();
-      const stuck = setTimeout(() => void this.leave('does not read what the session shows'), stuckMs);
+      const limitMs = this.#host.stuckMs ?? stuckMs;
+      const stuck = setTimeout(() => void this.leave('does not read what the session shows'), limitMs);
       const sent = await this.#channel.stdout.write(bytes);
       clearTimeout(stuck);
       if (!sent) break;
       this.activity += bytes.length;
+      this.#moved();
       if (this.#waiting.length === 0) this.#skipped = 0;
     }
     this.#pumping = undefined;

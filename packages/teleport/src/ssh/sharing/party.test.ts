@@ -14,7 +14,13 @@ const facts = { ...plainFacts, terminal: { cols: 80, rows: 24 } };
 
 function channel() {
   const seen = { text: '', status: undefined as number | undefined };
+  let reading: PromiseWithResolvers<void> | undefined;
+  const reads = (does: boolean) => {
+    if (does) reading?.resolve();
+    reading = does ? undefined : Promise.withResolvers();
+  };
   const write = async (bytes: Buffer) => {
+    await reading?.promise;
     seen.text += bytes;
     return true;
   };
@@ -28,7 +34,7 @@ function channel() {
     eof: () => {},
     close: async () => {},
   };
-  return { seen, stdin, made };
+  return { seen, stdin, made, reads };
 }
 
 interface Options {
@@ -36,6 +42,8 @@ interface Options {
   readonly refusal?: (person: Person, mode: JoinMode) => string | undefined;
   readonly logFails?: boolean;
   readonly holdMs?: number;
+  /** What runs cannot be stopped. */
+  readonly unstoppable?: boolean;
 }
 
 function session(options: Options = {}) {
@@ -58,19 +66,27 @@ function session(options: Options = {}) {
       holdMs: options.holdMs ?? 60_000,
     },
     moderation: options.moderation,
-    freeze: (frozen) => void did.push(frozen ? 'freeze' : 'thaw'),
+    standstill: {
+      stop: async () => {
+        did.push('stop');
+        if (options.unstoppable) throw new AppError('unsupported', 'session.cannot_stop', 'no cgroup');
+      },
+      go: async () => void did.push('go'),
+    },
     end: (reason) => void did.push(`end: ${reason.message}`),
     changed: () => {},
   });
   party.attach(async (bytes) => void typed.push(bytes.toString()));
-  const join = async (user: string, mode: JoinMode = 'observer') => {
+  const join = async (user: string, mode: JoinMode = 'observer', until?: Date) => {
     const client = channel();
+    const line = { answers: true };
     const found = await party.join({
       ...{ user, roles: [], traits: {}, mode, localAddr: 'a:1', remoteAddr: 'b:2' },
       channel: client.made,
-      ping: () => new Promise(() => {}),
+      ping: () => (line.answers ? Promise.resolve(1) : new Promise(() => {})),
+      until,
     });
-    return { client, found };
+    return { client, found, line };
   };
   return { party, owner, events, did, typed, join };
 }
@@ -81,8 +97,17 @@ const moderated = (onLeave: Missing['onLeave']): Moderation => ({
     present.some(({ mode }) => mode === 'moderator')
       ? []
       : [{ role: 'watched', needs: 'a moderator', onLeave }],
+  counts: ({ mode }) => mode === 'moderator',
+  silenceLimitMs: 2_000,
 });
 const settled = () => new Promise((resolve) => setImmediate(resolve));
+async function shows({ seen }: ReturnType<typeof channel>, what: RegExp): Promise<void> {
+  const deadline = performance.now() + 5_000;
+  while (!what.test(seen.text)) {
+    assert.ok(performance.now() < deadline, `${what}: ${seen.text}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
 
 describe('a party', () => {
   test('takes nobody before session.start is in the log, and nobody after the end', async () => {
@@ -177,7 +202,7 @@ describe('a party', () => {
     await beginning;
     assert.ok(found instanceof Participant);
     await found.leave('left');
-    assert.deepEqual([party.state, did], ['paused', ['freeze']]);
+    assert.deepEqual([party.state, did.splice(0)], ['paused', ['stop', 'go', 'stop']]);
     let passed: boolean | undefined;
     const writing = party.output.write(Buffer.from('unseen')).then((sent) => {
       passed = sent;
@@ -189,7 +214,7 @@ describe('a party', () => {
     assert.doesNotMatch(owner.seen.text, /unseen/);
     await join('max', 'moderator');
     await writing;
-    assert.deepEqual([passed, party.state, did], [true, 'running', ['freeze', 'thaw']]);
+    assert.deepEqual([passed, party.state, did], [true, 'running', ['go']]);
     assert.match(owner.seen.text, /unseen/);
     await party.close('over');
   });
@@ -214,7 +239,127 @@ describe('a party', () => {
     await beginning;
     assert.ok(found instanceof Participant);
     await found.leave('left');
-    assert.match(did.join(), /^end: Nobody is left of those it needs/);
+    assert.match(did.join(), /^stop,go,end: Nobody is left of those it needs/);
+    await party.close('over');
+  });
+
+  for (const onLeave of ['pause', 'terminate'] as const)
+    test(`stands still while those it needs say nothing, and goes on when they answer in time (${onLeave})`, async () => {
+      const { party, join, owner, did, events } = session({ moderation: moderated(onLeave) });
+      const beginning = party.begin();
+      const { client, line } = await join('max', 'moderator');
+      await beginning;
+      did.length = 0;
+      line.answers = false;
+      const silentAt = performance.now();
+      await shows(owner, /The session stands still: those it needs say nothing/);
+      assert.ok(performance.now() - silentAt < 900);
+      assert.deepEqual([did, party.state, party.runs], [['stop'], 'paused', false]);
+      assert.equal(party.ownerTyped(Buffer.from('x')), false);
+      const writing = party.output.write(Buffer.from('unseen'));
+      await settled();
+      assert.doesNotMatch(owner.seen.text, /unseen/);
+      line.answers = true;
+      await writing;
+      assert.deepEqual([did, party.state], [['stop', 'go'], 'running']);
+      assert.match(client.seen.text, /stands still.*goes on.*unseen/s);
+      assert.deepEqual(
+        events.map((event) => ('state' in event ? `${event.event} ${event.state}` : event.event)),
+        [
+          'session.join',
+          'session.presence silent',
+          'session.pause',
+          'session.presence returned',
+          'session.resume',
+        ],
+      );
+      await party.close('over');
+    });
+
+  test('counts silence beyond its limit as leaving', async () => {
+    const { party, join, owner, did, events } = session({ moderation: moderated('terminate') });
+    const beginning = party.begin();
+    const { line } = await join('max', 'moderator');
+    await beginning;
+    line.answers = false;
+    const silentAt = performance.now();
+    await shows(owner, /max left the session: does not answer any more/);
+    const ms = performance.now() - silentAt;
+    assert.ok(ms > 1_500 && ms < 2_600, `${ms} ms`);
+    assert.match(did.at(-1) ?? '', /^end: Nobody is left/);
+    assert.equal(events.at(-1)?.event, 'session.leave');
+    await party.close('over');
+  });
+
+  test('does not ask those whom nobody needs, whose silence costs nothing', async () => {
+    const { party, join, did } = session({ moderation: moderated('pause') });
+    const beginning = party.begin();
+    await join('max', 'moderator');
+    const { line } = await join('olga', 'observer');
+    await beginning;
+    line.answers = false;
+    await new Promise((resolve) => setTimeout(resolve, 900));
+    assert.deepEqual([did, party.runs], [['stop', 'go'], true]);
+    await party.close('over');
+  });
+
+  test('does not begin where nothing could stop it, and ends where it cannot be stopped any more', async () => {
+    const host = { moderation: moderated('pause'), unstoppable: true };
+    const never = session(host);
+    await assert.rejects(never.party.begin(), { code: 'session.cannot_stop' });
+    let broken = false;
+    const later = session({
+      moderation: moderated('pause'),
+      get unstoppable() {
+        return broken;
+      },
+    });
+    const beginning = later.party.begin();
+    const { found } = await later.join('max', 'moderator');
+    await beginning;
+    broken = true;
+    assert.ok(found instanceof Participant);
+    await found.leave('left');
+    await settled();
+    assert.deepEqual(later.did, ['stop', 'go', 'stop', 'end: no cgroup']);
+    await later.party.close('over');
+    await never.party.close('over');
+  });
+
+  test('waits with its output for whoever must see it, and for nobody else', async () => {
+    const { party, join, owner } = session({ moderation: moderated('pause') });
+    const beginning = party.begin();
+    const moderator = await join('max', 'moderator');
+    const observer = await join('olga');
+    await beginning;
+    await settled();
+    observer.client.reads(false);
+    const flood = () => Array.from({ length: 4 }, () => party.output.write(Buffer.alloc(64 * 1024, 'x')));
+    await Promise.all(flood());
+    moderator.client.reads(false);
+    const written = Promise.all(flood()).then(() => 'written');
+    assert.equal(await Promise.race([written, settled().then(() => 'waits')]), 'waits');
+    moderator.client.reads(true);
+    assert.equal(await written, 'written');
+    assert.doesNotMatch(moderator.client.seen.text, /were skipped/);
+    assert.match(owner.seen.text, /x$/);
+    observer.client.reads(true);
+    await party.close('over');
+  });
+
+  test('sends out at once whose certificate ends, and takes nobody whose has ended', async () => {
+    const { party, join, events } = session();
+    await party.begin();
+    const { client } = await join('pete', 'peer', new Date(Date.now() + 300));
+    await shows(client, /Your certificate has expired/);
+    assert.deepEqual(party.report?.participants.length, 1);
+    const late = await join('olga', 'observer', new Date(Date.now() - 1));
+    assert.ok(late.found instanceof Participant && late.found.isOver);
+    assert.doesNotMatch(late.client.seen.text, /You are in the session/);
+    assert.deepEqual(
+      events.map(({ event }) => event),
+      ['session.join', 'session.leave', 'session.join', 'session.leave'],
+    );
     await party.close('over');
   });
 

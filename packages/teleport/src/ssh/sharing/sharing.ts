@@ -25,6 +25,10 @@ export interface Missing {
 /** Who must be in the sessions of somebody. */
 export interface Moderation {
   missing(present: readonly Present[]): readonly Missing[];
+  /** Whoever could be one of them: asked for signs of life, and waited for by the session's output. */
+  counts(person: Present): boolean;
+  /** The connection of such a person may say nothing for so long, ms; then they have left. */
+  readonly silenceLimitMs: number;
 }
 
 /** Whose session it is. */
@@ -38,6 +42,13 @@ export interface SessionSharing {
   refusesJoin(person: Person, owner: SessionOwner, mode: JoinMode): string | undefined;
   /** How long a session waits for those it requires, ms. */
   readonly holdMs: number;
+}
+
+/** What runs in a session, all of it. */
+export interface Standstill {
+  /** Resolves when nothing of it runs. Rejects when that cannot be had: it must not go on then. */
+  stop(): Promise<void>;
+  go(): Promise<void>;
 }
 
 /** Long enough to call somebody; a forgotten one does not keep a launcher for ever. */

@@ -3,6 +3,7 @@
 import type { JoinMode, SessionState } from '@sallyport/contracts/api/session-trackers.ts';
 import type { SessionFacts, TerminalSize } from '../session-facts.ts';
 import type { Missing } from './sharing.ts';
+import type { Standing } from './standing.ts';
 
 const manners: Readonly<Record<JoinMode, string>> = {
   observer: 'You see what it shows; nothing you type reaches it. Ctrl-c leaves.',
@@ -50,4 +51,27 @@ export function sentOut(reason: string): string {
 
 export function missingText(missing: readonly Missing[]): string {
   return missing.map(({ role, needs }) => `${needs} (role ${role})`).join('; and ');
+}
+
+/** What everybody reads when the session's standing is another one. undefined: nothing. */
+export function standingText(
+  before: Standing,
+  after: Standing,
+  silenceLimitMs: number | undefined,
+): string | undefined {
+  switch (after.state) {
+    case 'running':
+      return before.state === 'pending' ? undefined : '[The session goes on.]';
+    case 'suspended':
+      return `[The session stands still: those it needs say nothing. ${silenceText(after.missing, silenceLimitMs ?? 0)}]`;
+    case 'paused':
+      return `[The session is paused until somebody comes: ${missingText(after.missing)}.]`;
+    default:
+      return undefined;
+  }
+}
+
+function silenceText(missing: readonly Missing[], limitMs: number): string {
+  const ends = missing.some(({ onLeave }) => onLeave === 'terminate');
+  return `After ${limitMs / 1000} s of silence ${ends ? 'it ends' : 'they have left'}.`;
 }

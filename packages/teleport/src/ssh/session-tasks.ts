@@ -1,0 +1,153 @@
+// Everything that runs in a session, as one: to stop it, let it go on, and end it. By its cgroup; and where somebody
+// must see the session, also what slipped out of the cgroup and still bears the session's audit id: whoever asks a
+// manager for another cgroup (`systemd-run --user --scope`) does not walk away from those who watch.
+import { readdir, readFile } from 'node:fs/promises';
+import { AppError } from '@sallyport/contracts/errors.ts';
+import type { SessionCgroup } from './cgroup.ts';
+import type { NodeLog } from './node-log.ts';
+import type { Standstill } from './sharing/sharing.ts';
+
+/** Root in the session may thaw what we froze; so it is looked at, ms. */
+const keepMs = 250;
+/** And for what came out of it meanwhile, every so many looks. */
+const strayLooks = 4;
+/** A stray that forks while we look has children: a few rounds, then the next look. */
+const strayRounds = 3;
+
+/** What of the session's processes is known besides the cgroup. */
+export interface TaskMarks {
+  readonly auditSessionId: number | undefined;
+  /** Bears the same audit id, and is none of the session's. */
+  readonly supervisorPid: number;
+}
+
+export interface SessionTasksOptions {
+  readonly cgroup: () => SessionCgroup | undefined;
+  /** undefined: nothing was started yet, or nobody must see the session. */
+  readonly marks: () => TaskMarks | undefined;
+  readonly log: NodeLog;
+}
+
+export class SessionTasks implements Standstill {
+  readonly #options: SessionTasksOptions;
+  /** One after the other: a thaw that overtook its freeze would leave the session frozen. */
+  #last: Promise<void> = Promise.resolve();
+  #keep: NodeJS.Timeout | undefined;
+  #over = false;
+
+  constructor(options: SessionTasksOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when nothing runs; rejects where that cannot be had. */
+  stop(): Promise<void> {
+    return this.#next(() => this.#stop());
+  }
+
+  go(): Promise<void> {
+    return this.#next(() => this.#go());
+  }
+
+  /** SIGKILL to everything. Never rejects. */
+  async kill(): Promise<void> {
+    this.close();
+    const { log } = this.#options;
+    const cgroup = this.#options.cgroup();
+    await this.#gather().catch((err) => log.warn({ err }, 'what left a cgroup was not looked for'));
+    await cgroup?.kill().catch((err) => log.error({ err }, 'a cgroup was not killed'));
+  }
+
+  /** Nothing is kept frozen any more. */
+  close(): void {
+    this.#over = true;
+    clearInterval(this.#keep);
+  }
+
+  #next(work: () => Promise<void>): Promise<void> {
+    const done = this.#last.then(work);
+    this.#last = done.catch(() => {});
+    return done;
+  }
+
+  async #stop(): Promise<void> {
+    if (this.#over) return; // being killed: nothing else may happen to it
+    const cgroup = this.#options.cgroup();
+    if (!cgroup) throw cannotStop(undefined);
+    try {
+      await cgroup.beginFreeze(); // the many at once, before we look for the few
+      await this.#gather();
+      await cgroup.freeze(true);
+    } catch (cause) {
+      if (this.#over) return;
+      throw cannotStop(cause);
+    }
+    this.#keepStopped(cgroup);
+  }
+
+  async #go(): Promise<void> {
+    clearInterval(this.#keep);
+    if (this.#over) return;
+    await this.#options.cgroup()?.freeze(false);
+  }
+
+  #keepStopped(cgroup: SessionCgroup): void {
+    clearInterval(this.#keep);
+    if (this.#over) return;
+    let looks = 0;
+    this.#keep = setInterval(() => {
+      looks += 1;
+      const look = looks % strayLooks === 0 ? this.#gather() : Promise.resolve();
+      // Gone, and with it everything in it; or it is asked again at the next look.
+      look.then(() => cgroup.beginFreeze()).catch(() => {});
+    }, keepMs);
+  }
+
+  /** Strays come back into the cgroup, where they share the fate of the rest. */
+  async #gather(): Promise<void> {
+    const marks = this.#options.marks();
+    const cgroup = this.#options.cgroup();
+    if (!cgroup || marks?.auditSessionId === undefined) return;
+    for (let round = 0; round < strayRounds; round++) {
+      const inside = new Set(await cgroup.procs());
+      const strays = await bearersOf(marks, inside);
+      if (strays.length === 0) return;
+      for (const pid of strays) {
+        this.#options.log.warn({ pid }, 'a process had left the cgroup of its session; it is taken back');
+        await cgroup.adopt(pid).catch(() => {}); // ended meanwhile
+      }
+    }
+  }
+}
+
+/** Processes outside that bear the session's audit id; not its supervisor, nor what that one runs for PAM. */
+async function bearersOf({ auditSessionId, supervisorPid }: TaskMarks, inside: ReadonlySet<number>) {
+  const names = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const found = await Promise.all(
+    names.map(async (name) => {
+      const pid = Number(name);
+      if (pid === supervisorPid || inside.has(pid)) return [];
+      const id = await readFile(`/proc/${name}/sessionid`, 'latin1').catch(() => '');
+      if (Number(id) !== auditSessionId || id === '') return [];
+      return (await parentOf(name)) === supervisorPid ? [] : [pid];
+    }),
+  );
+  return found.flat();
+}
+
+async function parentOf(name: string): Promise<number | undefined> {
+  const text = await readFile(`/proc/${name}/stat`, 'latin1').catch(() => undefined);
+  // The program's name may hold blanks and parentheses.
+  return text === undefined ? undefined : Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[1]);
+}
+
+function cannotStop(cause: unknown): AppError {
+  return new AppError(
+    'unsupported',
+    'session.cannot_stop',
+    'Somebody must see this session, and this host cannot stop what runs in it while nobody does.',
+    {
+      cause,
+      hint: 'It needs cgroup v2 at ssh_service.enhanced_recording.cgroup_path, also where nothing is recorded.',
+    },
+  );
+}

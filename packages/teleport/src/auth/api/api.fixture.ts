@@ -204,8 +204,8 @@ function answerOf(answer: IncomingMessage): HttpAnswer {
 export interface TestCertificates {
   readonly ca: string;
   readonly server: { readonly key: string; readonly cert: string };
-  /** Common name → a client certificate of it. */
-  client(name: string, options?: { readonly days?: number }): { readonly key: string; readonly cert: string };
+  /** Common name → a client certificate of it: the same each time. */
+  client(name: string): { readonly key: string; readonly cert: string };
   cleanUp(): void;
 }
 
@@ -215,19 +215,26 @@ export function testCertificates(): TestCertificates {
   const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: dir, stdio: 'pipe' });
   const ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
   openssl('req', '-x509', ...ec, '-keyout', 'ca.key', '-out', 'ca.pem', '-days', '2', '-subj', '/CN=test ca');
-  const leaf = (name: string, days = 2) => {
+  const leaf = (name: string) => {
     openssl('req', ...ec, '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${name}`);
     const by = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial'];
-    openssl('x509', '-req', '-in', `${name}.csr`, ...by, '-out', `${name}.pem`, '-days', String(days));
+    openssl('x509', '-req', '-in', `${name}.csr`, ...by, '-out', `${name}.pem`, '-days', '2');
     return {
       key: readFileSync(join(dir, `${name}.key`), 'utf8'),
       cert: readFileSync(join(dir, `${name}.pem`), 'utf8'),
     };
   };
+  // Two programs and a key each: made once for whoever asks again.
+  const made = new Map<string, TestCertificates['server']>();
+  const client = (name: string) => {
+    const pair = made.get(name) ?? leaf(name);
+    made.set(name, pair);
+    return pair;
+  };
   return {
     ca: readFileSync(join(dir, 'ca.pem'), 'utf8'),
     server: leaf('server'),
-    client: (name, { days } = {}) => leaf(name, days),
+    client,
     cleanUp: () => rmSync(dir, { recursive: true }),
   };
 }

@@ -11,7 +11,8 @@ registerHooks({ load(url, context, next) { process.stderr.write('loads ' + url +
 /** Every module of a command of somebody who is not logged in: by then all of its code is there. */
 function modulesOf(...args: string[]): Promise<string[]> {
   const hooks = `data:text/javascript,${encodeURIComponent(tell)}`;
-  const env = { PATH: process.env['PATH'], TELEPORT_HOME: '/nonexistent' };
+  const { PATH, NODE_COMPILE_CACHE } = process.env;
+  const env = { PATH, ...(NODE_COMPILE_CACHE && { NODE_COMPILE_CACHE }), TELEPORT_HOME: '/nonexistent' };
   return new Promise((done) =>
     execFile(process.execPath, ['--import', hooks, main, ...args], { env }, (_error, _stdout, stderr) =>
       done(stderr.split('\n').filter((line) => line.startsWith('loads '))),

@@ -25,6 +25,7 @@ export function teleportProgram() {
         'after a reload: how long sessions of the daemon before may go on',
         '30h',
       )
+      .option('--ready-timeout <duration>', 'at a reload: how long the new daemon may need to serve', '1m')
       .option('--insecure', 'development only: skip checks between services', false)
       .action(async (flags) => (await import('./start-flags.ts')).startAction(flags)),
     'teleport start',
@@ -65,7 +66,7 @@ export function teleportProgram() {
         'Put the configuration and the program on disk into service. Live sessions stay with the old daemon until they end.',
       )
       .option('--pid-file <file>', 'where the daemon wrote its process id', '/run/teleport.pid')
-      .option('--timeout <seconds>', 'how long to wait for the new daemon', '60')
+      .option('--timeout <seconds>', 'how long to wait for the new daemon', '75')
       .action(async (flags) => (await import('./reload-command.ts')).reloadAction(flags)),
     'teleport reload',
     'teleport reload --pid-file=/run/teleport.pid',

@@ -1,5 +1,5 @@
 // The file that says which process is the daemon. After a reload that is another one: whoever finds another number in
-// it leaves it alone.
+// it leaves it alone. It is written anew, the same number in it, when a reload has failed.
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 
 export class PidFile {

@@ -16,6 +16,7 @@ export interface StartFlags {
   readonly pidFile?: string;
   readonly diagAddr?: string;
   readonly drainTimeout?: string;
+  readonly readyTimeout?: string;
   readonly insecure: boolean;
 }
 
@@ -31,6 +32,8 @@ export async function startAction(flags: StartFlags): Promise<void> {
       reload: async () => (await load(flags)).config,
       configPath: flags.config,
       drainMs: durationOf('--drain-timeout', flags.drainTimeout ?? '30h'),
+      // A host under load, with many old sessions to take over.
+      readyMs: durationOf('--ready-timeout', flags.readyTimeout ?? '1m'),
       insecure: flags.insecure,
     });
   } finally {

@@ -12,6 +12,8 @@ export interface StartOptions {
   readonly configPath: string | undefined;
   /** How long sessions of a daemon that was taken over from may go on, ms. */
   readonly drainMs: number;
+  /** How long a daemon that takes over may need until it serves, ms. */
+  readonly readyMs: number;
   /** --insecure: development only. */
   readonly insecure: boolean;
 }

@@ -49,7 +49,7 @@ export async function runStart(options: StartOptions): Promise<void> {
   });
   const succession = new Succession({ ...options, service, log, pidFile });
   signals.onHangUp(() => void succession.reload());
-  void signals.quit.then(() => succession.leaveUnguarded());
+  for (const told of [signals.quit, signals.stop]) void told.then(() => succession.leaveUnguarded());
   const why = await Promise.race([signals.stop, signals.quit, succession.retired]);
   if (why !== 'SIGTERM' && why !== 'SIGINT') await succession.drain(why, signals.stop);
   const signal = await Promise.race([signals.stop, Promise.resolve('the end of its last session')]);

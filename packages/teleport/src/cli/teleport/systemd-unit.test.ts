@@ -31,7 +31,7 @@ Type=notify
 NotifyAccess=all
 EnvironmentFile=-/etc/default/teleport
 ExecStart=/usr/bin/teleport start --config /etc/teleport.yaml --pid-file=/run/teleport.pid
-ExecReload=/bin/kill -HUP $MAINPID
+ExecReload=/usr/bin/teleport reload --pid-file=/run/teleport.pid
 Restart=always
 RestartSec=2
 TimeoutStartSec=90

@@ -13,7 +13,7 @@ export interface UnitOptions {
   readonly fdLimit: number;
 }
 
-/** A daemon that reloads goes on serving until the next one is ready; see docs/decisions/0019. */
+/** Longer than `teleport reload` waits, which waits longer than a daemon for the next one; see docs/decisions/0019. */
 const startSeconds = 90;
 /** Sessions have 5 s to hang up, what waits for a disk a few more. */
 const stopSeconds = 30;
@@ -32,8 +32,9 @@ Type=notify
 NotifyAccess=all
 EnvironmentFile=-${envFile}
 ExecStart=${teleport} start --config ${config} --pid-file=${pidFile}
-# A new daemon from the program and the configuration on disk; live sessions stay with the old one until they end.
-ExecReload=/bin/kill -HUP $MAINPID
+# A new daemon from the program and the configuration on disk; live sessions stay with the old one until they end. Waits
+# for the outcome: a reload that changed nothing is one that failed.
+ExecReload=${teleport} reload --pid-file=${pidFile}
 Restart=always
 RestartSec=2
 TimeoutStartSec=${startSeconds}

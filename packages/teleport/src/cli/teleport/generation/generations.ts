@@ -1,7 +1,7 @@
 // The daemons of one data directory. While one takes over from another there are two or more, each a generation. A
 // generation is known by boot, process and that process's start: nobody else can ever be it, and /proc says whether it
 // lives. `<data_dir>/generations/<id>.json` tells the others of it; a file of one that died is only litter.
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -68,6 +68,16 @@ export class Generations {
   /** The living that came after this one. */
   async newer(): Promise<Generation[]> {
     return (await this.others()).filter(({ started }) => started > this.#started);
+  }
+
+  /** As `newer`, at once: for a process that is on its way out. */
+  hasNewer(): boolean {
+    return readdirSync(this.#folder).some((name) => {
+      const id = name.slice(0, -suffix.length);
+      if (!name.endsWith(suffix) || id === this.id || !this.isLiving(id)) return false;
+      const other = parse(readFileSync(join(this.#folder, name), 'utf8'));
+      return other !== undefined && other.started > this.#started;
+    });
   }
 
   async leave(): Promise<void> {

@@ -1,12 +1,12 @@
 // What systemd would hear, through its own program systemd-notify, of a start, a reload and a stop.
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { isAlive, until } from '../until.fixture.ts';
 
@@ -23,7 +23,15 @@ print("bound", flush=True)
 while True:
     print(s.recv(4096).decode().strip().replace("\\n", " "), flush=True)`;
 
-test('systemd hears who serves: at the start, after a reload, and that it stops', { skip }, async (t) => {
+interface Listening {
+  readonly daemon: ChildProcess;
+  /** Resolves when systemd has heard that; with what it was. */
+  heard(pattern: RegExp): Promise<RegExpExecArray>;
+  readonly said: () => string;
+}
+
+/** A daemon in which nothing lives, and systemd's end of its socket. */
+async function listen(t: TestContext): Promise<Listening> {
   const dir = await mkdtemp(join(tmpdir(), 'sp-notify-'));
   t.after(() => rm(dir, { recursive: true, force: true }));
   const socket = join(dir, 'notify');
@@ -55,6 +63,11 @@ ssh_service: { enabled: false }
     stdio: ['ignore', 'ignore', 'inherit'],
     env: { ...process.env, NOTIFY_SOCKET: socket },
   });
+  return { daemon, heard, said: () => said };
+}
+
+test('systemd hears who serves: at the start, after a reload, and that it stops', { skip }, async (t) => {
+  const { daemon, heard, said } = await listen(t);
   const ended = once(daemon, 'exit');
   const [, first] = await heard(/MAINPID=(\d+) READY=1/);
   assert.equal(Number(first), daemon.pid);
@@ -63,8 +76,31 @@ ssh_service: { enabled: false }
   const [, second] = await heard(/RELOADING=1.*MAINPID=(\d+) READY=1/s);
   assert.notEqual(second, first);
   assert.deepEqual(await ended, [0, null], 'nothing lived in the first one');
-  assert.doesNotMatch(said, /STOPPING=1/, 'the service goes on');
+  assert.doesNotMatch(said(), /STOPPING=1/, 'the service goes on');
   process.kill(Number(second), 'SIGTERM');
   await heard(/STOPPING=1/);
   await until('the second one has ended', () => !isAlive(Number(second)));
+});
+
+test('a daemon that leaves as its heir dies is the main process again, and fails: systemd starts another', {
+  skip,
+}, async (t) => {
+  const { daemon, heard } = await listen(t);
+  const ended = once(daemon, 'exit');
+  t.after(async () => {
+    daemon.kill();
+    await ended;
+  });
+  await heard(/MAINPID=(\d+) READY=1/);
+  daemon.kill('SIGHUP');
+  const [, heir] = await heard(/RELOADING=1.*MAINPID=(\d+) READY=1/s);
+  // Held still, so that it hears of both at once: that its heir serves, and that its heir is dead.
+  daemon.kill('SIGSTOP');
+  process.kill(Number(heir), 'SIGKILL');
+  daemon.kill('SIGCONT');
+  const [, goesOn] = await heard(
+    new RegExp(`MAINPID=${heir} READY=1.*MAINPID=${daemon.pid}( READY=1)?`, 's'),
+  );
+  // Or it heard of the death first: then there was no reload.
+  if (goesOn === undefined) assert.deepEqual(await ended, [1, null]);
 });

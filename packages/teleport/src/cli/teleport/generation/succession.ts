@@ -10,16 +10,14 @@ import { changedKeys, reload } from '../reload.ts';
 import type { RunningTeleport } from '../service.ts';
 import type { StartOptions } from '../start-options.ts';
 import { type Heir, startHeir } from './heir.ts';
-import { tellServiceManager } from './service-manager.ts';
+import { tellServiceManager, tellServiceManagerAtOnce } from './service-manager.ts';
 
-export interface SuccessionOptions extends Pick<StartOptions, 'config' | 'reload' | 'drainMs'> {
+export interface SuccessionOptions extends Pick<StartOptions, 'config' | 'reload' | 'drainMs' | 'readyMs'> {
   readonly service: RunningTeleport;
   readonly log: Logger;
   readonly pidFile: PidFile;
 }
 
-/** From an heir's start to its readiness: a host under load, with many old sessions to take over. */
-const readyMs = 60_000;
 const lookMs = 200;
 const guardMs = 500;
 /** Between tries to replace an heir that died. */
@@ -64,6 +62,8 @@ export class Succession {
       await this.#succeed();
     } catch (err) {
       log.error({ err }, 'the reload failed; the service goes on as it is');
+      // Who waits for the outcome hears it by this. The next daemon may have come so far as to name itself, too.
+      await this.#options.pidFile.write().catch(() => {});
     } finally {
       this.#reloading = false;
     }
@@ -82,8 +82,6 @@ export class Succession {
       heir = await this.#start();
     } catch (error) {
       if (!this.#ending.signal.aborted) await service.resumeAuth();
-      // It may have come so far as to name itself.
-      await this.#options.pidFile.write();
       await tellServiceManager({ MAINPID: process.pid, READY: 1, STATUS: 'the reload failed' });
       throw error;
     }
@@ -94,7 +92,7 @@ export class Succession {
   }
 
   #start(): Promise<Heir> {
-    const { service } = this.#options;
+    const { service, readyMs } = this.#options;
     return startHeir({
       sockets: service.sockets,
       yieldAuth: () => service.yieldAuth(),
@@ -136,7 +134,7 @@ export class Succession {
     }
   }
 
-  /** SIGQUIT to a daemon that drains: nobody is to follow when all is over. */
+  /** A daemon that drains is told to end: nobody is to follow when all is over. */
   leaveUnguarded(): void {
     this.#guards = false;
   }
@@ -163,7 +161,10 @@ export class Succession {
     this.#ending.abort();
     // Whoever keeps daemons running must start one: ours has none to follow it.
     if (this.#orphaned) process.exitCode = 1;
-    if (this.#isRetired) return;
+    if (this.#isRetired) {
+      if (!signal.startsWith('SIG')) process.once('exit', () => this.#lastLook());
+      return;
+    }
     // After a SIGQUIT those that drain go on, and nobody is to follow them either.
     const told = signal.startsWith('SIG') ? 'SIGTERM' : 'SIGQUIT';
     for (const { pid } of await service.generations.others()) {
@@ -174,6 +175,17 @@ export class Succession {
         // It has just ended.
       }
     }
+  }
+
+  /**
+   * An heir that died since the guard's last look is one that systemd never hears of: it was our child, and is reaped.
+   * Then we are the main process, and have failed. From here on nothing is reaped any more: who dies now is systemd's
+   * when we are gone.
+   */
+  #lastLook(): void {
+    if (!this.#guards || this.#options.service.generations.hasNewer()) return;
+    tellServiceManagerAtOnce({ MAINPID: process.pid });
+    process.exitCode = 1;
   }
 }
 

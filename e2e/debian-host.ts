@@ -4,13 +4,13 @@
  * behind. Kernel, processes and BPF are this machine's, and systemd does not run: nothing here is process 1.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { mkdir, readdir, readlink, rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { debianRoot } from './debian-root.ts';
+import { DebianShell } from './debian-shell.ts';
 import { removeCgroup } from './host-remains.ts';
 import type { Host } from './network.ts';
-import { type Ran, run, until } from './one-host.ts';
+import { until } from './one-host.ts';
 
 // In a mount namespace of its own, which goes with its last process. BPF pins are this host's, too.
 const enter = `
@@ -26,15 +26,14 @@ mount -t tmpfs tmpfs run
 exec chroot . /bin/sh -c 'echo ready; exec sleep 100000'
 `;
 
-export class DebianHost {
-  readonly host: Host;
+export class DebianHost extends DebianShell {
   readonly #layer: string;
   readonly #keeper: ChildProcess;
   /** Below the mount point of cgroup v2 on this machine. */
   readonly #cgroups: string[] = [];
 
   private constructor(host: Host, layer: string, keeper: ChildProcess) {
-    this.host = host;
+    super(host);
     this.#layer = layer;
     this.#keeper = keeper;
   }
@@ -58,42 +57,12 @@ export class DebianHost {
     return new DebianHost(host, layer, keeper);
   }
 
-  /** In front of a command line: it runs there, as root, with nothing of our environment. */
-  get enter(): readonly string[] {
-    const there = ['nsenter', '-t', String(this.#keeper.pid), '--mount', '--net', '--root', '--wd'];
-    const path = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
-    return [...there, 'env', '-i', `PATH=${path}`, 'HOME=/root', 'LC_ALL=C.UTF-8', 'TERM=dumb'];
+  protected override get namespacesOf(): number {
+    return this.#keeper.pid ?? 0;
   }
 
-  /** A line for its shell. */
-  sh(line: string, options: { timeoutMs?: number; under?: readonly string[] } = {}): Promise<Ran> {
-    const [file = '', ...args] = [
-      ...this.enter,
-      ...(options.under ?? []),
-      'bash',
-      '-o',
-      'pipefail',
-      '-c',
-      line,
-    ];
-    return run(file, args, options);
-  }
-
-  /** As `sh`, and it must succeed. What it says on either output. */
-  async ok(line: string): Promise<string> {
-    const { status, stdout, stderr } = await this.sh(line, { timeoutMs: 120_000 });
-    if (status !== 0) throw new Error(`on ${this.host.name}: ${line}: ${status}\n${stdout}${stderr}`);
-    return `${stdout}${stderr}`;
-  }
-
-  /** A file of it; empty when there is none. */
-  read(path: string): string {
-    try {
-      return readFileSync(join(`/proc/${this.#keeper.pid}/root`, path), 'utf8');
-    } catch {
-      return '';
-    }
-  }
+  // Processes are this machine's, and so is what counts them.
+  protected override readonly namespaces = ['--mount', '--net', '--root', '--wd'];
 
   /** Files that are not as debootstrap made them, less what belongs to dpkg, apt and logs. */
   async changed(): Promise<string[]> {

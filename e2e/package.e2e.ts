@@ -4,8 +4,8 @@
  * it was.
  */
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
-import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
+import { spawn } from 'node:child_process';
+import { createPrivateKey } from 'node:crypto';
 import {
   appendFileSync,
   existsSync,
@@ -19,35 +19,23 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { promisify } from 'node:util';
 import { sysrootOf } from '../tools/package/native.ts';
 import { signFolder } from '../tools/package/signature.ts';
 import { Cluster } from './cluster.ts';
 import { DebianHost } from './debian-host.ts';
 import { cgroup2Mount } from './host-remains.ts';
-import { repository, run, until } from './one-host.ts';
+import { run, until } from './one-host.ts';
+import { deb, oldVersion, own, PackageMaker, version } from './packages.ts';
 
-const own = process.arch === 'x64' ? 'amd64' : 'arm64';
-const oldVersion = '0.0.9';
-const version = JSON.parse(readFileSync(join(repository, 'packages/teleport/package.json'), 'utf8')).version;
 const rootPath = `/sallyport-${process.pid}-fleet`;
 
 let folder: string;
 let packages: string;
-let keyFile: string;
+let maker: PackageMaker;
 let cluster: Cluster;
 let host: DebianHost;
 let proxy: string;
 let pin: string;
-
-/** As `make package`, with less compression. */
-async function build(...flags: string[]): Promise<void> {
-  const lock = join(repository, '.build/package.lock');
-  const program = [process.execPath, join(repository, 'tools/package/main.ts'), '--quick', ...flags];
-  const env = { ...process.env, SALLYPORT_RELEASE_KEY_FILE: keyFile, NODE_NO_WARNINGS: '1' };
-  mkdirSync(join(repository, '.build'), { recursive: true });
-  await promisify(execFile)('flock', [lock, ...program], { cwd: repository, env, timeout: 300_000 });
-}
 
 /**
  * A release of another version: a package without content that claims to unpack to 100 TB; `change`d after it was
@@ -72,13 +60,13 @@ async function forged(
   const fields = Object.entries({ ...control, 'Installed-Size': '99999999999' });
   writeFileSync(join(stage, 'DEBIAN/control'), fields.map(([key, value]) => `${key}: ${value}\n`).join(''));
   await run('dpkg-deb', ['-Znone', '--build', stage, join(release, deb(name))]);
-  const sign = () => signFolder(release, { key: createPrivateKey(readFileSync(keyFile)), publicKey: '' });
+  const sign = () =>
+    signFolder(release, { key: createPrivateKey(readFileSync(maker.keyFile)), publicKey: '' });
   sign();
   change(release);
   if (again) sign();
 }
 
-const deb = (name: string) => `sallyport_${name}_${own}.deb`;
 const install = (...args: string[]) =>
   `curl -fsSk "https://${proxy}/scripts/install.sh" | bash -s -- ${args.join(' ')}`;
 
@@ -118,15 +106,14 @@ const skip = process.getuid?.() === 0 ? false : 'needs root';
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sallyport-package-'));
   packages = join(folder, 'packages');
-  keyFile = join(folder, 'release-key.pem');
-  writeFileSync(keyFile, generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }));
-  await build('--arch', own, '--format=deb,tar,npm', '--out', packages);
+  maker = new PackageMaker(folder);
+  await maker.build('--arch', own, '--format=deb,tar,npm', '--out', packages);
 });
 after(() => rm(folder, { recursive: true, force: true }));
 
 describe('packages', { timeout: 400_000, skip }, () => {
   before(async () => {
-    await build('--arch', own, '--format=deb', '--version', oldVersion, '--out', packages);
+    await maker.build('--arch', own, '--format=deb', '--version', oldVersion, '--out', packages);
     cluster = await Cluster.create();
     const auth = await cluster.machine('auth', ({ address }) => ({
       nodename: 'auth',
@@ -359,9 +346,9 @@ describe('what is inside of a package', { timeout: 300_000 }, () => {
 
   test('the same sources and key give the same bytes, wherever they are put', async () => {
     const before = process.umask(0o077);
-    await build('--arch', own, '--format=deb,npm', '--out', join(folder, 'again')).finally(() =>
-      process.umask(before),
-    );
+    await maker
+      .build('--arch', own, '--format=deb,npm', '--out', join(folder, 'again'))
+      .finally(() => process.umask(before));
     const sums = (place: string) =>
       readFileSync(join(folder, place, version, 'SHA256SUMS'), 'utf8').split('\n');
     const again = sums('again').filter((line) => line !== '');
@@ -384,7 +371,7 @@ describe('what is inside of a package', { timeout: 300_000 }, () => {
 
   const otherWay = own === 'arm64' ? 'on amd64 packages for arm64 are tried' : false;
   test('programs for arm64 start, by emulation, and know the same layouts', { skip: otherWay }, async () => {
-    await build('--arch=arm64', '--format=deb', '--out', join(folder, 'arm'));
+    await maker.build('--arch=arm64', '--format=deb', '--out', join(folder, 'arm'));
     const root = join(folder, 'arm64');
     await run('dpkg-deb', ['-x', join(folder, 'arm', version, `sallyport_${version}_arm64.deb`), root]);
     const sysroot = await sysrootOf('arm64');

@@ -155,8 +155,10 @@ static __always_inline void describe_program(struct record_exec *record, struct 
 		record->flags |= EXEC_FLAG_SETUID;
 }
 
+GATE("tp_btf/sched_process_exec", exec, host.active)
+
 SEC("tp_btf/sched_process_exec")
-int BPF_PROG(on_exec, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
+int BPF_PROG(do_exec, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
 	__u32 tgid = thread >> 32, at = sizeof(struct record_exec), walked = 0;
@@ -169,8 +171,6 @@ int BPF_PROG(on_exec, struct task_struct *task, pid_t old_pid, struct linux_binp
 	struct path path;
 	const char *name, *interpreter;
 
-	if (!host.active)
-		return 0;
 	session = member(task, tgid, &entry);
 	if (!session)
 		return 0;
@@ -276,9 +276,11 @@ static __always_inline void on_exec_failed(struct task_struct *task, struct sess
 		finish_record(session, KIND_COMMAND, record, at & (SCRATCH_HEAD - 1));
 }
 
+GATE("tp_btf/sched_process_exit", exit, true)
+
 /* Every thread; the process is over with the last. */
 SEC("tp_btf/sched_process_exit")
-int BPF_PROG(on_exit, struct task_struct *task)
+int BPF_PROG(do_exit, struct task_struct *task)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
 	__u32 tgid = thread >> 32;

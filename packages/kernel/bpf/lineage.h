@@ -179,15 +179,16 @@ static __always_inline void describe_member(struct record_header *h, struct task
 	}
 }
 
+/* A thread is of its process: nothing to remember. */
+GATE("tp_btf/task_newtask", task_newtask, host.active && !(ctx[1] & CLONE_THREAD))
+
 SEC("tp_btf/task_newtask")
-int BPF_PROG(on_task_newtask, struct task_struct *task, unsigned long clone_flags)
+int BPF_PROG(do_task_newtask, struct task_struct *task, unsigned long clone_flags)
 {
 	__u32 parent = bpf_get_current_pid_tgid() >> 32, tgid;
 	struct lineage *of_parent, entry;
 	struct session *session;
 
-	if (!host.active || (clone_flags & CLONE_THREAD))
-		return 0;
 	of_parent = bpf_map_lookup_elem(&lineage, &parent);
 	if (!of_parent)
 		return 0;
@@ -248,15 +249,17 @@ static __always_inline void task_left(struct session *session)
 		report_idle(session);
 }
 
+GATE("tp_btf/cgroup_attach_task", cgroup_attach_task, host.active)
+
 SEC("tp_btf/cgroup_attach_task")
-int BPF_PROG(on_cgroup_attach_task, struct cgroup *to, const char *path, struct task_struct *task)
+int BPF_PROG(do_cgroup_attach_task, struct cgroup *to, const char *path, struct task_struct *task)
 {
 	__u32 tgid = READ(task, tgid), reason = ATTRIBUTION_CGROUP_MOVED;
 	struct lineage *entry;
 	struct session *session;
 	__u64 id, old, owner;
 
-	if (!host.active || READ(to, root, hierarchy_id)) /* 0 is cgroup v2; the tracepoint tells of v1 as well */
+	if (READ(to, root, hierarchy_id)) /* 0 is cgroup v2; the tracepoint tells of v1 as well */
 		return 0;
 	entry = bpf_map_lookup_elem(&lineage, &tgid);
 	if (!entry || (entry->flags & LINEAGE_SUPERVISOR))

@@ -65,7 +65,7 @@ struct {
 	__type(value, struct uring_open);
 } uring_opens SEC(".maps");
 
-/* The socket transitions on_sock_state has handled on this CPU, and how many it could not: see on_state_again. */
+/* Of this CPU: see do_sock_state. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -88,13 +88,6 @@ struct {
 	__type(key, __u64);
 	__type(value, struct connection);
 } connected SEC(".maps");
-
-struct destination {
-	__u64 socket;
-	__u8 addr[16];
-	__u32 port;
-	__u32 family;
-};
 
 /* When a datagram socket last sent there. */
 struct {

@@ -9,9 +9,7 @@
 #ifndef SALLYPORT_NET_H
 #define SALLYPORT_NET_H
 
-#include "lineage.h"
-#include "path.h"
-#include "syscall.h"
+#include "file.h"
 #include <bpf/bpf_endian.h>
 
 #define AF_UNIX 1
@@ -218,9 +216,8 @@ static __always_inline void on_transition(struct sock *sk, int old, int new)
 		report_close((__u64)sk, sk, OUTCOME_CLOSED, SOURCE_SOCK_STATE);
 }
 
-/* Sockets lie at least 64 bytes apart; never 0, which is an empty slot. */
+/* Never 0, which is nobody's. */
 #define TRANSITION(key, old, new) ((key) ^ (__u32)(new) << 4 ^ (__u32)(old))
-#define HANDLED_SLOT(key) ((key) >> 6 & (HANDLED_SLOTS - 1))
 
 /* The verifier reckons with numbers, not with pointers: through memory, where it forgets. */
 static __always_inline __u64 number_of(volatile __u64 *memory, struct sock *sk)
@@ -236,38 +233,47 @@ static __always_inline struct handled *handled_of_cpu(void)
 	return bpf_map_lookup_elem(&handled, &zero);
 }
 
+GATE("tp_btf/inet_sock_set_state", sock_state, host.active)
+GATE("tp_btf/inet_sock_set_state", state_again, host.active)
+
+/*
+ * The kernel never runs a program inside itself on one CPU: a softirq that comes in the middle of do_sock_state,
+ * with another connection's SYN-ACK say, passes it by, and that connection's outcome would be lost. do_state_again
+ * comes after it and does what it could not. It is short, so that if it is the one that is interrupted,
+ * do_sock_state is free.
+ *
+ * `last` is the transition that do_sock_state has just handled. It is empty while do_sock_state runs, which is when a
+ * softirq's is passed by: nothing left over can look like it. A softirq between the two programs handles a transition
+ * of its own and puts back what it found.
+ */
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(on_sock_state, struct sock *sk, int old, int new)
+int BPF_PROG(do_sock_state, struct sock *sk, int old, int new)
 {
 	struct handled *cpu = handled_of_cpu();
 	__u64 key;
 
-	if (!host.active || !cpu)
+	if (!cpu)
 		return 0;
-	key = number_of(&cpu->key[0], sk);
+	cpu->found = cpu->last;
+	*(volatile __u64 *)&cpu->last = 0;
 	on_transition(sk, old, new);
-	cpu->transition[HANDLED_SLOT(key)] = TRANSITION(key, old, new);
+	key = number_of(&cpu->key[0], sk);
+	*(volatile __u64 *)&cpu->last = TRANSITION(key, old, new);
 	return 0;
 }
 
-/*
- * The kernel never runs a program inside itself on one CPU: a softirq that comes in the middle of on_sock_state,
- * with another connection's SYN-ACK say, passes it by, and that connection's outcome would be lost. This one
- * comes after it and does what it could not. It is short, so that if it is the one that is interrupted,
- * on_sock_state is free.
- */
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(on_state_again, struct sock *sk, int old, int new)
+int BPF_PROG(do_state_again, struct sock *sk, int old, int new)
 {
 	struct handled *cpu = handled_of_cpu();
-	__u64 key, slot;
+	__u64 key;
 
-	if (!host.active || !cpu)
+	if (!cpu)
 		return 0;
 	key = number_of(&cpu->key[1], sk);
-	slot = HANDLED_SLOT(key);
-	if (cpu->transition[slot] == TRANSITION(key, old, new)) {
-		cpu->transition[slot] = 0;
+	if (cpu->last == TRANSITION(key, old, new)) {
+		cpu->last = cpu->found;
+		cpu->found = 0;
 		return 0;
 	}
 	cpu->rescued++;

@@ -27,4 +27,25 @@
 	}                                                                                               \
 	static __always_inline int name##_(args)
 
+/*
+ * What is attached to a tracepoint is a gate, on_NAME: it asks whether this hit can matter at all and calls what stands
+ * behind it, do_NAME, by a map of one entry. That entry is how a recorder of another build puts its programs in the
+ * place of those that run: a tracepoint's link cannot change its program (to 6.18; BPF_LINK_UPDATE is for cgroup and
+ * network links), and of two attached at once both would run. A hit runs one or the other, never both, never none.
+ * The call is a jump where the JIT knows the map.
+ */
+#define GATE(hook, name, passes)                                                                        \
+	struct {                                                                                        \
+		__uint(type, BPF_MAP_TYPE_PROG_ARRAY);                                                  \
+		__uint(max_entries, 1);                                                                 \
+		__type(key, __u32);                                                                     \
+		__type(value, __u32);                                                                   \
+	} behind_##name SEC(".maps");                                                                   \
+	SEC(hook) int on_##name(unsigned long long *ctx)                                                \
+	{                                                                                               \
+		if (passes)                                                                             \
+			bpf_tail_call(ctx, &behind_##name, 0);                                          \
+		return 0;                                                                               \
+	}
+
 #endif

@@ -25,8 +25,10 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
  * The one hook every system call of every process pays for while it is attached: number first, then whether
  * anybody is watched, then whose task it is.
  */
+GATE("tp_btf/sys_exit", sys_exit, may_matter(call_number((struct pt_regs *)ctx[0])) && host.active)
+
 SEC("tp_btf/sys_exit")
-int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
+int BPF_PROG(do_sys_exit, struct pt_regs *regs, long result)
 {
 	long number = call_number(regs);
 	struct task_struct *task;
@@ -36,8 +38,6 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long result)
 	bool compat;
 	__u32 call;
 
-	if (!may_matter(number) || !host.active)
-		return 0;
 	task = current_task();
 	compat = is_compat(task);
 	call = compat ? compat_call(number) : native_call(number);

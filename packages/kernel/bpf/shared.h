@@ -29,6 +29,8 @@ struct host {
 	__u64 user_ns;
 	__u32 handed_over;       /* 1: the recorder before left in order, everything it read is in the spools */
 	__u32 reserved;
+	__u64 build;             /* of the BPF object whose programs run; 0: of more than one, for the moment */
+	__u64 skipped;           /* runs of programs that the kernel skipped, as far as they are in sessions' losses */
 };
 
 enum sweep_operation { SWEEP_HOST = 1, SWEEP_CONNECTION = 2, SWEEP_EXEC_ATTEMPT = 3, SWEEP_CLOSE = 4,
@@ -54,9 +56,9 @@ struct session {
 	__u64 emitted[KIND_COUNT];
 	__u64 lost[KIND_COUNT];
 	__u64 lineage_lost;      /* part of lost[KIND_META] */
+	__u64 skipped;           /* part of lost[KIND_META]: the recorder's, see misses.h */
 	__u64 live_tasks;        /* processes; goes below 0 never */
 	__u64 spool_lost[KIND_COUNT]; /* the recorder's: read from the ring, not written to disk */
-	__u64 reserved1[1];
 };
 
 enum lineage_flags { LINEAGE_SUPERVISOR = 1, LINEAGE_EXEC_ATTEMPT = 2 };
@@ -80,10 +82,10 @@ struct exec_attempt {
 	char path[ATTEMPT_PATH];
 };
 
-/* A CPU's: socket transitions that were handled, by socket, and how many had to be made up for. */
-#define HANDLED_SLOTS 64
+/* A CPU's: the socket transition that was handled last, and how many had to be made up for. See do_sock_state. */
 struct handled {
-	__u64 transition[HANDLED_SLOTS];
+	__u64 last;              /* 0: none, or one is being handled */
+	__u64 found;             /* `last` before it */
 	__u64 key[2];            /* of either program alone: to make a number of a pointer */
 	__u64 rescued;
 };
@@ -103,6 +105,14 @@ struct connection {
 	struct record_connect record; /* as connect() was called: later transitions run in softirq, of whomever */
 	__u64 started;
 	__u64 established;       /* ktime; 0: not yet */
+};
+
+/* A datagram socket has sent there. */
+struct destination {
+	__u64 socket;
+	__u8 addr[16];
+	__u32 port;
+	__u32 family;
 };
 
 /* Key: pid_tgid. Between the kernel's own copy of the address and connect() coming back. */

@@ -95,8 +95,10 @@ static __noinline int report_uring_open(struct uring_open *open, __s64 result)
 	return 0;
 }
 
+GATE("tp_btf/io_uring_submit_req", uring_submit, host.active)
+
 SEC("tp_btf/io_uring_submit_req")
-int BPF_PROG(on_uring_submit, struct io_kiocb *req)
+int BPF_PROG(do_uring_submit, struct io_kiocb *req)
 {
 	__u8 opcode = READ(req, opcode);
 	struct io_open *call = (void *)req; /* io_kiocb_to_cmd() */
@@ -108,7 +110,7 @@ int BPF_PROG(on_uring_submit, struct io_kiocb *req)
 	struct scratch *s;
 	long length;
 
-	if (!host.active || (opcode != IORING_OP_OPENAT && opcode != IORING_OP_OPENAT2))
+	if (opcode != IORING_OP_OPENAT && opcode != IORING_OP_OPENAT2)
 		return 0;
 	session = member(task, bpf_get_current_pid_tgid() >> 32, &entry);
 	s = scratch_of_cpu();
@@ -127,16 +129,16 @@ int BPF_PROG(on_uring_submit, struct io_kiocb *req)
 	return 0;
 }
 
+GATE("tp_btf/io_uring_complete", uring_complete, host.active && ctx[1])
+
 SEC("tp_btf/io_uring_complete")
-int on_uring_complete(unsigned long long *ctx)
+int do_uring_complete(unsigned long long *ctx)
 {
 	__u64 key = ctx[1];
 	struct uring_open *found, *copy;
 	struct scratch *s;
 	int result;
 
-	if (!host.active || !key)
-		return 0;
 	found = bpf_map_lookup_elem(&uring_opens, &key);
 	s = scratch_of_cpu();
 	if (!found || !s)

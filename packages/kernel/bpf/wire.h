@@ -228,7 +228,8 @@ struct record_watch {
 	__u32 policy;                /* enum loss_policy */
 };
 
-enum lost_cause { LOST_RING_FULL = 1, LOST_RECORDER_DOWN = 2, LOST_SPOOL_WRITE = 3, LOST_LINEAGE_FULL = 4 };
+enum lost_cause { LOST_RING_FULL = 1, LOST_RECORDER_DOWN = 2, LOST_SPOOL_WRITE = 3, LOST_LINEAGE_FULL = 4,
+		  LOST_UNKNOWN = 5 /* the kernel skipped a program: of which session and kind, nobody knows */ };
 
 struct record_lost {
 	struct record_header h;      /* kind: what was lost */
@@ -365,9 +366,11 @@ struct control_stats {
 	__u64 ring_lost;             /* over all sessions */
 	__u64 orphan_records;        /* records whose session the recorder does not know: 0 or a bug */
 	__u64 outside_tasks;         /* hook runs that ended because the task is in no session */
-	__u64 program_misses;        /* hook runs the kernel skipped (recursion): lost without a session to bill */
+	__u64 program_misses;        /* hook runs the kernel skipped, and nothing made up for: see LOST_UNKNOWN */
 	__u32 sessions;
 	__u32 lineage_entries;
+	__u32 foreign_programs;      /* attached ones that are of another build than the recorder: 0, soon after it took over */
+	__u32 reserved;
 };
 
 struct control_error {

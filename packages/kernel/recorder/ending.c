@@ -6,6 +6,7 @@
 #include "listener.h"
 #include "log.h"
 #include "losses.h"
+#include "misses.h"
 #include "ring.h"
 #include "staging.h"
 #include "sweep.h"
@@ -16,7 +17,13 @@
 #define END_QUIET_NS (300 * MS)   /* with an empty ring nothing more will come */
 #define CLOSE_PATIENCE_NS (250 * MS) /* sockets are closed after the exit is told, TCP says goodbye after that */
 
+static struct kernel *kernel;
 static __u32 ending; /* so many are */
+
+void ending_start(struct kernel *with)
+{
+	kernel = with;
+}
 
 int session_end(const __u8 *session_id, const void *asker, __u32 id)
 {
@@ -82,6 +89,8 @@ void ending_proceed(struct watched *watched, __u64 now)
 		if (sockets_linger(watched, now))
 			return;
 		sweep_session(watched->ref);
+		if (!misses_settle(kernel))
+			return;
 		session_unpublish(watched);
 		watched->ending_since = now;
 		ring_drain();

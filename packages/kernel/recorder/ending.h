@@ -5,6 +5,7 @@
 
 #include "sessions.h"
 
+void ending_start(struct kernel *kernel);
 /* -ENOENT, -EALREADY; else listener.ended is told of it later. */
 int session_end(const __u8 *session_id, const void *asker, __u32 id);
 /* One step further with a session that is ending; it is gone after the last. */

@@ -29,19 +29,46 @@ static bool any_session(struct kernel *kernel)
 	return false;
 }
 
-static void remember_program(struct kernel *kernel, int fd)
+/* The program at a link, which we may have from a pin: links know programs by number. */
+static int program_of_link(int link)
 {
-	kernel->program_fds[kernel->program_count++] = fd;
+	struct bpf_link_info info = {};
+	__u32 size = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(link, &info, &size) ? -1 : bpf_prog_get_fd_by_id(info.prog_id);
+}
+
+static void take_over_links(struct kernel *kernel)
+{
+	char name[64];
+
+	for (size_t i = 0; i < PROGRAMS; i++) {
+		int link;
+
+		pin_name_of_link(name, sizeof(name), programs[i].name);
+		link = pin_get(kernel, name);
+		if (programs[i].behind)
+			kernel->behind_fds[i] = pin_get(kernel, programs[i].behind);
+		if (programs[i].feature == FEATURE_SYS_EXIT) {
+			kernel->sys_exit_link = link;
+			kernel->gate_fds[i] = kernel->sys_exit_fd;
+		} else if (link >= 0) {
+			kernel->gate_fds[i] = program_of_link(link);
+			close(link); /* the pin holds it */
+		}
+		if (kernel->gate_fds[i] >= 0)
+			kernel->features |= 1U << programs[i].feature;
+	}
+	kernel->features |= 1U << FEATURE_PINNED;
 }
 
 static int take_over(struct kernel *kernel)
 {
 	struct bpf_map_info info = {};
 	__u32 info_size = sizeof(info);
-	int host_fd = pin_get(kernel, "host");
-	char name[64];
 
-	if (host_fd < 0)
+	kernel->host_fd = pin_get(kernel, "host");
+	if (kernel->host_fd < 0)
 		return -ENOENT;
 	for (size_t i = 0; i < MAPS; i++)
 		if ((MAP_FD(kernel, i) = pin_get(kernel, kernel_maps[i].name)) < 0)
@@ -50,9 +77,8 @@ static int take_over(struct kernel *kernel)
 	kernel->sys_exit_fd = pin_get(kernel, "on_sys_exit");
 	if (kernel->sweep_fd < 0 || kernel->sys_exit_fd < 0)
 		return -ENOENT;
-	if (kernel_map_shared(kernel, host_fd))
+	if (kernel_map_shared(kernel))
 		return -ENOENT;
-	close(host_fd);
 	if (memcmp(kernel->host->wire_hash, wire_hash, sizeof(wire_hash))) {
 		say("the pins at %s are of another version: not taken over", kernel->pin_dir);
 		return -ESTALE;
@@ -63,73 +89,72 @@ static int take_over(struct kernel *kernel)
 		return -errno;
 	kernel->ring_size = info.max_entries;
 	kernel->numbers = !object_numbers_itself();
-	for (size_t i = 0; i < PROGRAMS; i++) {
-		int link;
-
-		pin_name_of_link(name, sizeof(name), programs[i].name);
-		link = pin_get(kernel, name);
-		if (link < 0)
-			continue;
-		kernel->features |= 1U << programs[i].feature;
-		if (programs[i].feature == FEATURE_SYS_EXIT)
-			kernel->sys_exit_link = link;
-		else
-			close(link); /* the pin holds it */
-	}
-	kernel->features |= 1U << FEATURE_PINNED | 1U << FEATURE_SYS_EXIT;
-	remember_program(kernel, kernel->sys_exit_fd);
+	take_over_links(kernel);
 	kernel->taken_over = true;
 	return 0;
+}
+
+/* Puts the program behind its gate and attaches the gate. False: it must be there, and cannot. */
+static bool attach(struct kernel *kernel, struct bpf_object *object, size_t i, int cgroup_fd, bool *pinned)
+{
+	struct bpf_program *gate = bpf_object__find_program_by_name(object, programs[i].name);
+	int link = 0, body = programs[i].body ? object_program(object, programs[i].body) : -1;
+	__u32 zero = 0;
+	char name[64];
+
+	if (programs[i].behind) {
+		kernel->behind_fds[i] = dup(object_map(object, programs[i].behind));
+		*pinned = *pinned && !pin_set(kernel, kernel->behind_fds[i], programs[i].behind);
+		if (bpf_map_update_elem(kernel->behind_fds[i], &zero, &body, BPF_ANY))
+			link = -errno;
+	}
+	if (!link)
+		link = object_attach(gate, !programs[i].body, cgroup_fd);
+	if (link < 0) {
+		say("%s cannot be attached: %s", programs[i].name, strerror(-link));
+		return !programs[i].required;
+	}
+	kernel->features |= 1U << programs[i].feature;
+	kernel->gate_fds[i] = dup(bpf_program__fd(gate));
+	if (programs[i].feature == FEATURE_SYS_EXIT) {
+		/* proven to attach; every process of the host pays for it, so not before there is a session */
+		close(link);
+		kernel->sys_exit_fd = kernel->gate_fds[i];
+		*pinned = *pinned && !pin_set(kernel, kernel->sys_exit_fd, programs[i].name);
+		return true;
+	}
+	pin_name_of_link(name, sizeof(name), programs[i].name);
+	*pinned = *pinned && !pin_set(kernel, link, name);
+	return true; /* the link stays open: without pins it is what holds the program */
 }
 
 static int start_fresh(struct kernel *kernel, const struct options *options)
 {
 	bool loads[PROGRAMS], pinned = kernel->pin_dir[0];
-	struct bpf_object *object = object_load(options->ring_bytes, loads);
-	int host_fd, cgroup_fd = open(options->cgroup_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	char name[64];
+	struct bpf_object *object = object_load(options->ring_bytes, NULL, loads);
+	int cgroup_fd = open(options->cgroup_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (!object) {
 		say("the BPF object does not load: %s", strerror(errno));
 		return -EOPNOTSUPP;
 	}
 	for (size_t i = 0; i < MAPS; i++) {
-		MAP_FD(kernel, i) = dup(bpf_object__find_map_fd_by_name(object, kernel_maps[i].name));
+		MAP_FD(kernel, i) = dup(object_map(object, kernel_maps[i].name));
 		pinned = pinned && !pin_set(kernel, MAP_FD(kernel, i), kernel_maps[i].name);
 	}
-	host_fd = bpf_object__find_map_fd_by_name(object, ".data.host");
-	if (kernel_map_shared(kernel, host_fd))
+	kernel->host_fd = dup(object_map(object, ".data.host"));
+	if (kernel_map_shared(kernel))
 		return -EIO;
 	memcpy(kernel->host->wire_hash, wire_hash, sizeof(wire_hash));
+	kernel->host->build = object_build();
 	kernel->numbers = !object_numbers_itself();
 	kernel->ring_size = options->ring_bytes;
-	kernel->sweep_fd = dup(bpf_program__fd(bpf_object__find_program_by_name(object, "sweep")));
-	pinned = pinned && !pin_set(kernel, host_fd, "host") && !pin_set(kernel, kernel->sweep_fd, "sweep");
+	kernel->sweep_fd = dup(object_program(object, "sweep"));
+	pinned = pinned && !pin_set(kernel, kernel->host_fd, "host") && !pin_set(kernel, kernel->sweep_fd, "sweep");
 
 	for (size_t i = 0; i < PROGRAMS; i++) {
-		struct bpf_program *program = bpf_object__find_program_by_name(object, programs[i].name);
-		int link = loads[i] ? object_attach(program, programs[i].cgroup, cgroup_fd) : -EINVAL;
-
-		if (object_lacks(i))
-			continue;
-		if (link < 0) {
-			say("%s cannot be attached: %s", programs[i].name, strerror(-link));
-			if (programs[i].required)
-				return -EOPNOTSUPP;
-			continue;
-		}
-		kernel->features |= 1U << programs[i].feature;
-		remember_program(kernel, dup(bpf_program__fd(program)));
-		if (programs[i].feature == FEATURE_SYS_EXIT) {
-			/* proven to attach; every process of the host pays for it, so not before there is a session */
-			close(link);
-			kernel->sys_exit_fd = kernel->program_fds[kernel->program_count - 1];
-			pinned = pinned && !pin_set(kernel, kernel->sys_exit_fd, programs[i].name);
-			continue;
-		}
-		pin_name_of_link(name, sizeof(name), programs[i].name);
-		pinned = pinned && !pin_set(kernel, link, name);
-		/* stays open: without pins it is what holds the program */
+		if (loads[i] ? !attach(kernel, object, i, cgroup_fd, &pinned) : programs[i].required)
+			return -EOPNOTSUPP;
 	}
 	if (cgroup_fd >= 0)
 		close(cgroup_fd);
@@ -144,21 +169,28 @@ static int start_fresh(struct kernel *kernel, const struct options *options)
 	return 0;
 }
 
+static void clear(struct kernel *kernel)
+{
+	kernel->features = 0;
+	kernel->sys_exit_link = -1;
+	for (size_t i = 0; i < PROGRAMS; i++)
+		kernel->gate_fds[i] = kernel->behind_fds[i] = -1;
+}
+
 int hooks_start(struct kernel *kernel, const struct options *options)
 {
 	int error;
 
 	object_learn();
 	memset(kernel, 0, sizeof(*kernel));
-	kernel->sys_exit_link = -1;
+	clear(kernel);
 	if (pins_prepare(kernel, options->pin_dir)) {
 		error = take_over(kernel);
 		if (!error)
 			goto done;
 		pins_remove(kernel);
 		mkdir(kernel->pin_dir, 0700);
-		kernel->features = 0;
-		kernel->program_count = 0;
+		clear(kernel);
 	}
 	error = start_fresh(kernel, options);
 	if (error)

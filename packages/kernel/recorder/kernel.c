@@ -20,13 +20,16 @@ const struct kernel_map kernel_maps[MAPS] = {
 	{ "exec_attempts", offsetof(struct kernel, exec_attempts_fd) },
 	{ "connecting", offsetof(struct kernel, connecting_fd) },
 	{ "connected", offsetof(struct kernel, connected_fd) },
+	{ "connect_attempts", offsetof(struct kernel, connect_attempts_fd) },
+	{ "uring_opens", offsetof(struct kernel, uring_opens_fd) },
+	{ "destinations", offsetof(struct kernel, destinations_fd) },
 	{ "outside", offsetof(struct kernel, outside_fd) },
 	{ "handled", offsetof(struct kernel, handled_fd) },
 };
 
-int kernel_map_shared(struct kernel *kernel, int host_fd)
+int kernel_map_shared(struct kernel *kernel)
 {
-	kernel->host = mmap(NULL, sizeof(struct host), PROT_READ | PROT_WRITE, MAP_SHARED, host_fd, 0);
+	kernel->host = mmap(NULL, sizeof(struct host), PROT_READ | PROT_WRITE, MAP_SHARED, kernel->host_fd, 0);
 	kernel->sessions = mmap(NULL, sizeof(struct session) * MAX_SESSIONS, PROT_READ | PROT_WRITE, MAP_SHARED,
 				kernel->sessions_fd, 0);
 	if (kernel->host == MAP_FAILED || kernel->sessions == MAP_FAILED)

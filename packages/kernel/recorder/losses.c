@@ -9,14 +9,17 @@
 static __u64 lost_so_far(const struct session *session, int loss, int kind)
 {
 	__u64 lineage = kind == KIND_META ? session->lineage_lost : 0;
+	__u64 skipped = kind == KIND_META ? session->skipped : 0;
 
 	switch (loss) {
 	case LOSS_SPOOL:
 		return session->spool_lost[kind];
 	case LOSS_LINEAGE:
 		return lineage;
+	case LOSS_SKIPPED:
+		return skipped;
 	default:
-		return session->lost[kind] > lineage ? session->lost[kind] - lineage : 0;
+		return session->lost[kind] > lineage + skipped ? session->lost[kind] - lineage - skipped : 0;
 	}
 }
 
@@ -33,7 +36,8 @@ static void stage_lost(struct watched *watched, int loss, int kind, __u64 lost, 
 
 bool losses_declare(struct watched *watched, __u64 now, bool gap)
 {
-	static const __u32 causes[LOSS_COUNT] = { LOST_RING_FULL, LOST_SPOOL_WRITE, LOST_LINEAGE_FULL };
+	static const __u32 causes[LOSS_COUNT] = { LOST_RING_FULL, LOST_SPOOL_WRITE, LOST_LINEAGE_FULL,
+						 LOST_UNKNOWN };
 	bool any = false;
 
 	for (int loss = 0; loss < LOSS_COUNT; loss++) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The recorder: owns the BPF programs, moves records from the ring into one spool file a session, and answers on a
- * root-only socket. One thread does all of it; a second one only waits for fdatasync. README.md has the order of parts.
+ * root-only socket. One thread does all of it; a second one only waits for fdatasync, a third loads programs
+ * where those of another build are to be replaced. README.md has the order of parts.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -22,6 +23,7 @@
 #include "log.h"
 #include "options.h"
 #include "privilege.h"
+#include "replace.h"
 #include "requests.h"
 #include "resume.h"
 #include "ring.h"
@@ -37,7 +39,7 @@
 #define DRAIN_MS 8
 #define FLOOD_MS 1
 
-/* One recorder a spool directory and instance, for as long as it lives: the lock dies with it. */
+/* One recorder a spool directory and instance, for as long as it lives: the lock dies with it. Its descriptor. */
 static int lock_spool_dir(const char *dir, const char *instance)
 {
 	char path[4096];
@@ -49,7 +51,7 @@ static int lock_spool_dir(const char *dir, const char *instance)
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB))
 		return -errno;
-	return 0;
+	return fd;
 }
 
 /* What an epoll event is about, where it is not a client: only the addresses matter. */
@@ -124,7 +126,7 @@ int main(int argc, char **argv)
 	struct options options;
 	struct kernel kernel;
 	struct epoll_event event = { .events = EPOLLIN };
-	int error, epoll, signals, synced;
+	int error, lock, epoll, signals, synced;
 	sigset_t blocked;
 
 	prctl(PR_SET_NAME, "recorder"); /* it may have been started by a path of /proc */
@@ -132,8 +134,8 @@ int main(int argc, char **argv)
 	if (!options.foreground)
 		setsid(); /* EPERM: a group leader already */
 	umask(077);
-	error = lock_spool_dir(options.spool_dir, options.instance);
-	if (error) {
+	error = lock = lock_spool_dir(options.spool_dir, options.instance);
+	if (error < 0) {
 		say("spool directory %s: %s", options.spool_dir,
 		    error == -EWOULDBLOCK ? "another recorder serves it" : strerror(-error));
 		return error == -EWOULDBLOCK ? 75 : 73;
@@ -154,6 +156,10 @@ int main(int argc, char **argv)
 		return 69;
 	error = ring_start(&kernel);
 	error = error ?: resume_start(&kernel, &options);
+	ending_start(&kernel);
+	tick_start(&kernel);
+	if (!error)
+		replace_start(&kernel);
 	error = error ?: privilege_drop();
 	error = error ?: control_start(options.socket, epoll, &kernel);
 	if (error) {
@@ -172,11 +178,14 @@ int main(int argc, char **argv)
 	say("serving %s: ring %zu KiB, features %#x, %u sessions %s", options.socket, kernel.ring_size >> 10,
 	    kernel.features, sessions_count(), kernel.taken_over ? "taken over" : "");
 	run(&kernel, epoll, signals);
+	replace_stop();
 	if (control_handover)
 		resume_leave();
 	control_stop();
 	if (!control_handover)
 		hooks_stop(&kernel);
 	say(control_handover ? "left to a successor" : "stopped");
+	/* /proc/PID/exe, which a successor looks at, is gone before the kernel has closed our files */
+	close(lock);
 	return 0;
 }

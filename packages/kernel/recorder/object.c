@@ -118,8 +118,11 @@ static void set_fact(struct bpf_object *object, const char *section, bool value)
 
 void object_load_only(struct bpf_object *object, const bool *wanted)
 {
-	for (size_t i = 0; i < PROGRAMS; i++)
+	for (size_t i = 0; i < PROGRAMS; i++) {
 		bpf_program__set_autoload(bpf_object__find_program_by_name(object, programs[i].name), wanted[i]);
+		if (programs[i].body)
+			bpf_program__set_autoload(bpf_object__find_program_by_name(object, programs[i].body), wanted[i]);
+	}
 }
 
 struct bpf_object *object_open(void)
@@ -150,23 +153,37 @@ void object_size_maps(struct bpf_object *object, size_t ring_bytes, bool small)
 				 small ? 1 : libbpf_num_possible_cpus());
 }
 
-/*
- * Loads with every program; if that fails, finds out one by one which does not load here and leaves those out.
- * The second way takes seconds and happens on odd kernels only.
- */
-struct bpf_object *object_load(size_t ring_bytes, bool *loads)
+static struct bpf_object *load(size_t ring_bytes, const struct object_map *maps, const bool *loads)
 {
 	struct bpf_object *object = object_open();
 
 	if (!object)
 		return NULL;
 	object_size_maps(object, ring_bytes, false);
-	for (size_t i = 0; i < PROGRAMS; i++)
-		loads[i] = !facts.missing[i];
 	object_load_only(object, loads);
+	for (; maps && maps->name; maps++)
+		if (bpf_map__reuse_fd(bpf_object__find_map_by_name(object, maps->name), maps->fd))
+			goto failed;
 	if (!bpf_object__load(object))
 		return object;
+failed:
 	bpf_object__close(object);
+	return NULL;
+}
+
+/*
+ * With every program; if that fails, finds out one by one which does not load here and leaves those out. The second
+ * way takes seconds and happens on odd kernels only.
+ */
+struct bpf_object *object_load(size_t ring_bytes, const struct object_map *maps, bool *loads)
+{
+	struct bpf_object *object;
+
+	for (size_t i = 0; i < PROGRAMS; i++)
+		loads[i] = !facts.missing[i];
+	object = load(ring_bytes, maps, loads);
+	if (object)
+		return object;
 	for (size_t i = 0; i < PROGRAMS; i++) {
 		bool only[PROGRAMS] = {};
 
@@ -181,13 +198,26 @@ struct bpf_object *object_load(size_t ring_bytes, bool *loads)
 		if (!loads[i])
 			say("program %s does not load on this kernel", programs[i].name);
 	}
-	object = object_open();
-	object_size_maps(object, ring_bytes, false);
-	object_load_only(object, loads);
-	if (!bpf_object__load(object))
-		return object;
-	bpf_object__close(object);
-	return NULL;
+	return load(ring_bytes, maps, loads);
+}
+
+int object_program(struct bpf_object *object, const char *name)
+{
+	return bpf_program__fd(bpf_object__find_program_by_name(object, name));
+}
+
+int object_map(struct bpf_object *object, const char *name)
+{
+	return bpf_object__find_map_fd_by_name(object, name);
+}
+
+__u64 object_build(void)
+{
+	__u64 hash = 0xcbf29ce484222325ULL; /* FNV-1a */
+
+	for (const unsigned char *byte = bpf_object_start; byte < bpf_object_end; byte++)
+		hash = (hash ^ *byte) * 0x100000001b3ULL;
+	return hash ?: 1;
 }
 
 int object_attach(struct bpf_program *program, bool cgroup, int cgroup_fd)

@@ -55,6 +55,8 @@ void pins_remove(struct kernel *kernel)
 		pin_name_of_link(name, sizeof(name), programs[i].name);
 		pin_remove(kernel, name);
 		pin_remove(kernel, programs[i].name);
+		if (programs[i].behind)
+			pin_remove(kernel, programs[i].behind);
 	}
 	for (size_t i = 0; i < MAPS; i++)
 		pin_remove(kernel, kernel_maps[i].name);

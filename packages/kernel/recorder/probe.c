@@ -37,7 +37,7 @@ int probe(void)
 				stage = "attach";
 				program = bpf_object__find_program_by_name(object, programs[i].name);
 				bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &info_size);
-				link = object_attach(program, programs[i].cgroup, cgroup_fd);
+				link = object_attach(program, !programs[i].body, cgroup_fd);
 				error = link < 0 ? link : 0;
 				if (link >= 0)
 					close(link);

@@ -8,10 +8,11 @@
 enum { PROGRAMS = 13 };
 
 struct program {
-	const char *name;
+	const char *name;        /* of what is attached: a gate, or for cgroups the program itself */
+	const char *body;        /* what stands behind the gate, */
+	const char *behind;      /* and the map by which the gate finds it; NULL for cgroups */
 	int feature;             /* enum feature */
 	bool required;
-	bool cgroup;
 	const char *tracepoint;  /* its BTF typedef where not every kernel has it: not even tried without */
 };
 extern const struct program programs[PROGRAMS];

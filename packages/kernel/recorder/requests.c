@@ -88,6 +88,7 @@ static void reply_stats(struct client *client, __u32 id)
 		.drained_bytes = ring_counts.bytes, .orphan_records = ring_counts.orphans,
 		.outside_tasks = misses_outside(kernel), .program_misses = misses_skipped(kernel),
 		.sessions = sessions_count(), .lineage_entries = count_lineage(),
+		.foreign_programs = kernel->foreign_programs,
 	};
 
 	for (__u32 slot = 0; slot < MAX_SESSIONS; slot++)

@@ -69,7 +69,8 @@ static void count_recovered(struct recovered *found, const struct record_header 
 	switch (h->type) {
 	case RECORD_LOST:
 		loss = lost->cause == LOST_SPOOL_WRITE ? LOSS_SPOOL
-						       : lost->cause == LOST_LINEAGE_FULL ? LOSS_LINEAGE : LOSS_RING;
+		       : lost->cause == LOST_LINEAGE_FULL ? LOSS_LINEAGE
+		       : lost->cause == LOST_UNKNOWN ? LOSS_SKIPPED : LOSS_RING;
 		found->declared[loss][h->kind % KIND_COUNT] += lost->count;
 		break;
 	case RECORD_WATCH:

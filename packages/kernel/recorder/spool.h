@@ -24,7 +24,7 @@ struct spool {
 };
 
 /* Where losses are counted; each is declared on its own. */
-enum loss { LOSS_RING, LOSS_SPOOL, LOSS_LINEAGE, LOSS_COUNT };
+enum loss { LOSS_RING, LOSS_SPOOL, LOSS_LINEAGE, LOSS_SKIPPED, LOSS_COUNT };
 
 /* What is on disk of a session that was found again. */
 struct recovered {

@@ -2,6 +2,7 @@
 #include "ending.h"
 #include "listener.h"
 #include "losses.h"
+#include "misses.h"
 #include "ring.h"
 #include "sweep.h"
 #include "sync.h"
@@ -12,7 +13,13 @@
 #define SWEEP_PERIOD_NS (250 * MS)
 #define SWEEP_AGE_NS (500 * MS)
 
-static __u64 last_sync, last_sweep;
+static struct kernel *kernel;
+static __u64 last_sync, last_sweep, last_misses;
+
+void tick_start(struct kernel *with)
+{
+	kernel = with;
+}
 
 static void tell_idle(struct watched *watched)
 {
@@ -34,6 +41,10 @@ void sessions_tick(__u64 now)
 	if (sessions_count() && now - last_sweep >= SWEEP_PERIOD_NS) {
 		last_sweep = now;
 		sweep_older(now - SWEEP_AGE_NS);
+	}
+	if (sessions_count() && now - last_misses >= LOSS_PERIOD_NS) {
+		last_misses = now;
+		misses_settle(kernel);
 	}
 	for (__u32 cursor = 0, seen = 0; seen < sessions_count() && (watched = session_next(&cursor)); seen++) {
 		if (now - watched->last_loss_check >= LOSS_PERIOD_NS)

@@ -10,6 +10,7 @@
 #include "calls.h"
 #include "freezer.h"
 #include "log.h"
+#include "misses.h"
 #include "ring.h"
 #include "staging.h"
 #include "watch.h"
@@ -116,6 +117,10 @@ int session_watch(const struct control_watch *request, struct control_watched *a
 	session->realtime_offset = realtime_offset();
 	session->live_tasks = 1;
 	memcpy(session->session_id, request->session_id, SESSION_ID_LEN);
+	if (sessions_count())
+		misses_settle(kernel);
+	else
+		misses_forget(kernel);
 	sessions_add(watched);
 	freezer_open(&watched->freezer, SLOT(watched->ref), watched->shared->cgroup_id);
 	staging_watch(watched);

@@ -169,6 +169,7 @@ export function decodeStats(body: Buffer): RecorderStats | undefined {
     programMisses: count(body, s.program_misses),
     sessions: body.readUInt32LE(s.sessions),
     lineageEntries: body.readUInt32LE(s.lineage_entries),
+    foreignPrograms: body.readUInt32LE(s.foreign_programs),
   };
 }
 

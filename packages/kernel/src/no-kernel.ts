@@ -84,6 +84,7 @@ export class NoKernel extends EventEmitter<RecorderEvents> implements Recorder {
       programMisses: 0,
       sessions: this.#sessions.size,
       lineageEntries: 0,
+      foreignPrograms: 0,
     };
   }
 

@@ -1,8 +1,10 @@
 // A recorder makes way for one of another build, with the same layouts, while sessions flood it.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { appendFile, copyFile, readFile, readlink, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { type AddressInfo, createServer } from 'node:net';
+import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { attendStranger } from './attend-stranger.ts';
 import { recorderBinary } from './binaries.ts';
@@ -69,6 +71,86 @@ describe('a recorder of another build', { skip }, () => {
   });
 });
 
+describe('a recorder with other programs', { skip }, () => {
+  let host: KernelHost;
+  let other = '';
+  before(async () => {
+    host = await KernelHost.start(64 * 1024 * 1024);
+    other = join(host.dir, 'other-programs');
+    await writeFile(other, await otherPrograms(await readFile(recorderBinary)), { mode: 0o700 });
+  });
+  after(() => host?.stop());
+
+  test('puts them in the place of the ones that run: every event of that time is there, once', async (t) => {
+    const stop = join(host.dir, 'stop');
+    const server = createServer((socket) => socket.resume().on('error', () => {})).listen(0, '127.0.0.1');
+    t.after(() => server.close());
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const loop = (what: string) => [
+      '/bin/bash',
+      '--norc',
+      '-c',
+      `until [ -e ${stop} ]; do ${what}; n=$((n+1)); done; echo $n`,
+    ];
+    const opening = await host.open(t, [program('opens'), 'until', stop, '/etc/passwd']);
+    const second = await host.open(t, [program('opens'), 'until', stop, '/etc/passwd']);
+    const running = await host.open(t, loop('/bin/true'));
+    const connecting = await host.open(
+      t,
+      loop(`exec 3<>/dev/tcp/127.0.0.1/${port}; exec 3>&-; /bin/sleep 0.005`),
+    );
+    const sessions = [opening, second, running, connecting];
+    for (const session of sessions) session.go();
+    await until('the flood runs', async () => (await host.client.stats()).drainedRecords > 1_000);
+    const attached = await host.behindGates();
+    await host.connect(other);
+    const { foreignPrograms } = await host.client.stats();
+    assert.ok(foreignPrograms > 8, `those of before go on at first: ${foreignPrograms}`);
+    const began = performance.now();
+    await until('they are replaced', async () => (await host.client.stats()).foreignPrograms === 0, 90_000);
+    const ms = Math.round(performance.now() - began);
+    const now = await host.behindGates();
+    for (const [gate, id] of attached)
+      assert.notEqual(now.get(gate), id, `${gate} leads to the program of before`);
+    const { drainedRecords } = await host.client.stats();
+    await until(
+      '60,000 more',
+      async () => (await host.client.stats()).drainedRecords > drainedRecords + 60_000,
+      60_000,
+    );
+    await writeFile(stop, '');
+    const counts: number[] = [];
+    for (const session of sessions) {
+      await session.idle(60_000);
+      // `end` checks the whole spool: seq without a hole, nothing twice, emitted = recorded + lost.
+      const { events, stdout } = await session.end();
+      const count = Number(stdout.trim().split('\n').at(-1));
+      counts.push(count);
+      assert.deepEqual(ofType(events, 'lost'), []);
+      if (session === opening || session === second) {
+        const pid = session.request.leaderPid;
+        const opens = ofType(events, 'open').filter((e) => e.pid === pid && String(e.path) === '/etc/passwd');
+        assert.equal(opens.length, count);
+      } else if (session === running) {
+        assert.equal(ofType(events, 'exec').filter((e) => String(e.exe).endsWith('/true')).length, count);
+        // each of them, and the shell
+        assert.equal(ofType(events, 'exit').length, count + 1);
+      } else {
+        assert.equal(ofType(events, 'connect').filter((e) => e.outcome === 'established').length, count);
+        assert.equal(ofType(events, 'socket_close').length, count);
+      }
+    }
+    assert.ok(Number(counts[0]) + Number(counts[1]) > 60_000);
+    console.log(`      replaced after ${ms} ms; opens, opens, commands, connections: ${counts.join(', ')}`);
+  });
+
+  test('is itself replaced by one that finds nobody to watch, from the start', async () => {
+    await host.connect();
+    assert.equal((await host.client.stats()).foreignPrograms, 0);
+  });
+});
+
 describe('a recorder of other layouts', { skip }, () => {
   let host: KernelHost;
   let pins = '';
@@ -121,6 +203,16 @@ describe('a recorder of other layouts', { skip }, () => {
     assert.equal(host.client.hello.pid, ours.hello.pid, 'ours is found again');
   });
 });
+
+/** The same, but its BPF object is another: in a byte of the ELF header that means nothing. */
+async function otherPrograms(program: Buffer): Promise<Buffer> {
+  const object = await readFile(join(dirname(recorderBinary), 'session.bpf.o'));
+  const at = program.indexOf(object);
+  assert.ok(at > 0);
+  const patched = Buffer.from(program);
+  patched[at + 15] = 1;
+  return patched;
+}
 
 /** The same program, as one built from other layouts would look to us. */
 function otherLayouts(program: Buffer): Buffer {

@@ -5,7 +5,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import type { ConnectEvent } from './kernel-event.ts';
-import { KernelHost, ofType, program, type Recording, skip } from './kernel-host.fixture.ts';
+import { KernelHost, ofType, program, type Recording, skip, until } from './kernel-host.fixture.ts';
 
 interface Said {
   readonly pid: number;
@@ -170,5 +170,27 @@ describe('connections', { skip }, () => {
     assert.equal(new Set(established.map((e) => e.socket)).size, made);
     assert.equal(toPort.filter((e) => e.type === 'socket_close').length, made);
     assert.equal((await host.client.stats()).programMisses, 0);
+  });
+
+  test('what the kernel skipped and nothing made up for is a loss of every session that lives', async (t) => {
+    const { client } = host;
+    const open = await Promise.all([1, 2].map(() => host.open(t, ['/bin/true'])));
+    assert.equal((await client.stats()).programMisses, 0);
+    const skipped = host.loseTransitions();
+    assert.equal((await client.stats()).programMisses, skipped);
+    for (const session of open) {
+      await until('it is declared', async () => (await client.totals(session.id)).kinds.meta.lost > 0);
+      session.go();
+      await session.idle();
+      // `end` holds the totals to the spool: emitted = recorded + declared lost.
+      const { events, totals } = await session.end();
+      assert.equal(totals.kinds.meta.lost, skipped);
+      assert.deepEqual(
+        ofType(events, 'lost').map(({ cause, kind, count }) => ({ cause, kind, count })),
+        [{ cause: 'unknown', kind: 'meta', count: skipped }],
+      );
+    }
+    const { totals } = await host.record(t, ['/bin/true']);
+    assert.equal(totals.kinds.meta.lost, 0, 'a session that began later lost nothing');
   });
 });

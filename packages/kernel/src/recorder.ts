@@ -55,10 +55,12 @@ export interface RecorderStats {
   readonly orphanRecords: number;
   /** Hook runs that ended at once because the task is in no session. */
   readonly outsideTasks: number;
-  /** Hook runs the kernel skipped (recursion): lost without a session to bill. */
+  /** Hook runs the kernel skipped and nothing made up for: in the losses of every session that lived then. */
   readonly programMisses: number;
   readonly sessions: number;
   readonly lineageEntries: number;
+  /** Attached BPF programs of another build than the recorder's: 0, seconds after it took over from that one. */
+  readonly foreignPrograms: number;
 }
 
 /** A part of the kernel half that is attached on this host. `pinned`: it survives the recorder's death. */

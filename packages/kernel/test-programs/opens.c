@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Opens a file in one of the ways there are and says what it got, as one JSON line.
- *   opens open PATH | creat PATH | openat DIR NAME | openat2 PATH | int80 PATH | flood PATH COUNT
+ *   opens open PATH | creat PATH | openat DIR NAME | openat2 PATH | int80 PATH | flood PATH COUNT | until STOP PATH
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -51,6 +51,19 @@ static int flood(const char *path, long count)
 	return 0;
 }
 
+/* Some 30,000 a second until there is a file STOP; says how many. */
+static int flood_until(const char *stop, const char *path)
+{
+	struct stat st;
+	long count = 0;
+
+	for (; stat(stop, &st); count += 50, usleep(1000))
+		if (flood(path, 50))
+			return 1;
+	printf("%ld\n", count);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct open_how how = { .flags = O_RDONLY, .resolve = RESOLVE_NO_MAGICLINKS };
@@ -63,6 +76,8 @@ int main(int argc, char **argv)
 	act = argv[1];
 	if (!strcmp(act, "flood"))
 		return argc == 4 && flood(argv[2], atol(argv[3])) == 0 ? 0 : 1;
+	if (!strcmp(act, "until"))
+		return argc == 4 ? flood_until(argv[2], argv[3]) : 2;
 	if (!strcmp(act, "open"))
 		fd = open(argv[2], O_RDONLY);
 	else if (!strcmp(act, "creat"))

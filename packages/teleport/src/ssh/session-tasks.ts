@@ -33,6 +33,8 @@ export class SessionTasks implements Standstill {
   /** One after the other: a thaw that overtook its freeze would leave the session frozen. */
   #last: Promise<void> = Promise.resolve();
   #keep: NodeJS.Timeout | undefined;
+  /** Nothing may run. */
+  #still = false;
   #over = false;
 
   constructor(options: SessionTasksOptions) {
@@ -71,6 +73,7 @@ export class SessionTasks implements Standstill {
 
   async #stop(): Promise<void> {
     if (this.#over) return; // being killed: nothing else may happen to it
+    this.#still = true;
     const cgroup = this.#options.cgroup();
     if (!cgroup) throw cannotStop(undefined);
     try {
@@ -85,6 +88,7 @@ export class SessionTasks implements Standstill {
   }
 
   async #go(): Promise<void> {
+    this.#still = false;
     clearInterval(this.#keep);
     if (this.#over) return;
     await this.#options.cgroup()?.freeze(false);
@@ -96,9 +100,13 @@ export class SessionTasks implements Standstill {
     let looks = 0;
     this.#keep = setInterval(() => {
       looks += 1;
-      const look = looks % strayLooks === 0 ? this.#gather() : Promise.resolve();
-      // Gone, and with it everything in it; or it is asked again at the next look.
-      look.then(() => cgroup.beginFreeze()).catch(() => {});
+      const strays = looks % strayLooks === 0;
+      // In its turn: a look that is overtaken by a thaw must not freeze what goes on by then.
+      this.#next(async () => {
+        if (!this.#still || this.#over) return;
+        if (strays) await this.#gather();
+        await cgroup.beginFreeze();
+      }).catch(() => {}); // gone, and with it everything in it; or it is asked again at the next look
     }, keepMs);
   }
 

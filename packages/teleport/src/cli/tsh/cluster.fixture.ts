@@ -12,7 +12,12 @@ import { createClient } from '@sallyport/contracts/api/client.ts';
 import type { ResourceDocument } from '@sallyport/contracts/api/resources.ts';
 import type { SessionTracker } from '@sallyport/contracts/api/session-trackers.ts';
 import { generateSync } from 'otplib';
+import { issueCertificate } from '../../ca/issue.ts';
+import { optionText, parseCertificate } from '../../ca/parse-certificate.ts';
+import { parsePublicKeyLine, publicKeyLine } from '../../ca/public-key.ts';
+import { loadConfig } from '../../config/load-config.ts';
 import { socketTransport } from '../../membership/transport.ts';
+import { openAuthorities } from '../auth-core.ts';
 import { removeCgroups, removeRecorders } from '../teleport/host-remains.fixture.ts';
 import { isAlive } from '../teleport/until.fixture.ts';
 
@@ -116,20 +121,41 @@ export class Account {
 
 const stepSeconds = 30;
 /** One cluster of a process records with the kernel; its sessions' cgroups are below. */
-const rootPath = `/sallyport-tsh-${process.pid}`;
+export const rootPath = `/sallyport-tsh-${process.pid}`;
 
 /** `teleport start`, its log beside its configuration. */
 class Daemon {
   static readonly #all: Daemon[] = [];
-  readonly #child: ChildProcess;
+  readonly #config: string;
+  #child: ChildProcess;
   readonly #log: string;
 
   constructor(config: string) {
+    this.#config = config;
     this.#log = `${config}.log`;
-    const log = openSync(this.#log, 'a');
-    this.#child = spawn(bin('teleport'), ['start', '-c', config], { stdio: ['ignore', log, log] });
-    closeSync(log);
+    this.#child = this.#start();
     if (Daemon.#all.push(this) === 1) Daemon.#endWithTests();
+  }
+
+  #start(): ChildProcess {
+    const log = openSync(this.#log, 'a');
+    const child = spawn(bin('teleport'), ['start', '-c', this.#config], { stdio: ['ignore', log, log] });
+    closeSync(log);
+    return child;
+  }
+
+  /** SIGKILL: nothing is tidied up. Resolves when it is gone. */
+  async kill(): Promise<void> {
+    const gone = new Promise((done) => this.#child.once('exit', done));
+    this.#child.kill('SIGKILL');
+    await gone;
+  }
+
+  /** After `kill`. Resolves when it serves. */
+  async startAgain(): Promise<void> {
+    const before = this.#served;
+    this.#child = this.#start();
+    await until('the daemon serves again', () => this.#served > before, 60_000);
   }
 
   /** A run that is cut short leaves no daemon behind. */
@@ -160,12 +186,15 @@ class Daemon {
     );
   }
 
+  get #served(): number {
+    return this.log.split('the ssh service listens').length;
+  }
+
   /** SIGHUP; resolves when the next daemon serves in this one's place. */
   async reload(): Promise<void> {
-    const served = () => this.log.split('the ssh service listens').length;
-    const before = served();
+    const before = this.#served;
     this.#child.kill('SIGHUP');
-    await until('the next daemon serves', () => served() > before, 60_000);
+    await until('the next daemon serves', () => this.#served > before, 60_000);
   }
 
   async stop(): Promise<void> {
@@ -244,6 +273,16 @@ ssh_service:
     return this.#daemon.reload();
   }
 
+  /** kill -9 of auth, proxy and node at once. */
+  killDaemon(): Promise<void> {
+    return this.#daemon.kill();
+  }
+
+  /** After `killDaemon`. */
+  startAgain(): Promise<void> {
+    return this.#daemon.startAgain();
+  }
+
   /** Daemons that took another's place: started by it, not by us. */
   async #stopSuccessors(): Promise<void> {
     const folder = join(this.folder, 'data/generations');
@@ -256,19 +295,23 @@ ssh_service:
     }
   }
 
-  /** Another node at this address. */
-  async addNode(nodename: string): Promise<void> {
+  /** Another node: at an address, or reached through a tunnel to the proxy. Nothing is recorded there. */
+  async addNode(nodename: string, { tunnel = false }: { readonly tunnel?: boolean } = {}): Promise<void> {
     const folder = join(this.folder, `node-${this.#nodes.length}`);
     await mkdir(folder);
     const [token] = JSON.parse(await this.tctl('nodes', 'add', '--roles=node', '--format=json'));
     const config = join(folder, 'teleport.yaml');
+    const upstream = tunnel ? `proxy_server: "${this.proxy}"` : `auth_server: "127.0.0.1:${this.#authPort}"`;
     await writeFile(
       config,
       `version: v3
-teleport: {nodename: ${nodename}, data_dir: ${folder}/data, auth_server: "127.0.0.1:${this.#authPort}", auth_token: ${token}, ca_pin: "${this.pin}"}
+teleport: {nodename: ${nodename}, data_dir: ${folder}/data, ${upstream}, auth_token: ${token}, ca_pin: "${this.pin}"}
 auth_service: {enabled: false}
 proxy_service: {enabled: false}
-ssh_service: {enabled: true, listen_addr: "127.0.0.1:${await freePort()}", enhanced_recording: {enabled: false}}
+ssh_service:
+  enabled: true
+  listen_addr: "127.0.0.1:${await freePort()}"
+  enhanced_recording: {enabled: false, cgroup_path: /sys/fs/cgroup/unified, root_path: ${rootPath}}
 `,
     );
     const node = new Daemon(config);
@@ -355,6 +398,24 @@ ssh_service: {enabled: true, listen_addr: "127.0.0.1:${await freePort()}", enhan
   async logIn(name: string, ...flags: string[]): Promise<Ran> {
     const args = ['login', `--proxy=${this.proxy}`, `--user=${name}`, `--ca-pin=${this.pin}`, ...flags];
     return this.tsh(name, args, { input: await this.answers(name) });
+  }
+
+  /** Their SSH certificate anew, for so long from now; others are as they were. */
+  async certifyFor(name: string, ttlMs: number): Promise<void> {
+    const path = join(this.home(name), 'keys/localhost', `${name}-ssh`, `${this.name}-cert.pub`);
+    const { keyId, publicKey, principals, extensions } = parseCertificate(
+      parsePublicKeyLine(await readFile(path, 'utf8')),
+    );
+    const { config } = loadConfig(await readFile(join(this.folder, 'teleport.yaml'), 'utf8'));
+    const { ssh } = (await openAuthorities(config, false)).active('user');
+    const texts = [...extensions].map(([key, data]) => [key, data.length === 0 ? '' : optionText(data, key)]);
+    const now = Date.now();
+    const blob = await issueCertificate(ssh, {
+      ...{ type: 'user', keyId, publicKey, principals, extensions: Object.fromEntries(texts) },
+      validAfter: new Date(now - 60_000),
+      validBefore: new Date(now + ttlMs),
+    });
+    await writeFile(path, `${publicKeyLine(blob)}\n`);
   }
 
   tsh(name: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {

@@ -48,7 +48,7 @@ async function withLine(
 test('silence is told within a second, its end at once, and silence beyond the limit is the end, once', () =>
   withLine(10_000, async ({ told, answer, pass }) => {
     for (let n = 0; n < 5; n++) {
-      await pass(500);
+      await pass(450);
       await answer();
     }
     assert.deepEqual(told, [], 'slow answers are answers');

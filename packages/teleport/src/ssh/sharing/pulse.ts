@@ -7,7 +7,7 @@
 /** Between two questions, ms. */
 const askMs = 200;
 /** No answer for so long is silence, ms: with what follows from it, less than a second. */
-const silentMs = 600;
+const silentMs = 500;
 /** Questions without an answer yet: lines with a delay of seconds are asked less often. */
 const maxAsked = 16;
 

@@ -44,9 +44,18 @@ interface Waiting extends AppendPart {
   readonly reject: (error: AppError) => void;
 }
 
-/** A batch ends here: so long the other servers wait for their turn. */
-const maxBatchBytes = 4 * 1024 * 1024;
-const maxBatchEvents = 5_000;
+interface Batch {
+  readonly parts: readonly Waiting[];
+  /** Of append_events. */
+  readonly values: unknown[];
+}
+
+/**
+ * A batch ends here: so long the other servers wait for their turn. And while the database works on one, who was
+ * answered makes the next: with all in one batch both would wait for each other.
+ */
+const maxBatchBytes = 2 * 1024 * 1024;
+const maxBatchEvents = 2_000;
 /** No partition for the row. */
 const noPartition = /no partition of relation/;
 /** The heartbeat of `problem`, ms. */
@@ -60,6 +69,11 @@ export class PostgresLog implements PositionedLog {
   readonly #timers: NodeJS.Timeout[];
   #queue: Waiting[] = [];
   #queuedBytes = 0;
+  /** Of the queue alone, without batches that were taken from it. */
+  #queuedEvents = 0;
+  /** Made while the one before is on its way. */
+  #ready: Batch | undefined;
+  #sending = false;
   #writing: Promise<void> | undefined;
   #beating: Promise<void> | undefined;
   #keeping: Promise<void> | undefined;
@@ -178,6 +192,8 @@ export class PostgresLog implements PositionedLog {
     return new Promise((resolve, reject) => {
       this.#queue.push({ ...part, bytes, resolve, reject });
       this.#queuedBytes += bytes;
+      this.#queuedEvents += events.length;
+      if (this.#sending) this.#makeReady();
       this.#writing ??= this.#drain();
     });
   }
@@ -186,42 +202,64 @@ export class PostgresLog implements PositionedLog {
   async #drain(): Promise<void> {
     // One turn later, so that a burst made in one go becomes one batch, not a first event alone and the rest.
     await new Promise<void>((resolve) => setImmediate(resolve));
-    while (this.#queue.length > 0) {
-      const batch = this.#takeBatch();
-      const error = await this.#send(batch);
-      // Something in one of them the database cannot take: the others shall not suffer for it.
-      const alone = error !== undefined && error.kind !== 'unavailable' && batch.length > 1;
-      for (const one of batch) {
-        const own = alone ? await this.#send([one]) : error;
-        this.#queuedBytes -= one.bytes;
-        if (own === undefined) continue;
-        this.#stats.rejectedEvents += one.events.length;
-        one.reject(own);
-      }
+    for (;;) {
+      const batch = this.#ready ?? this.#takeBatch();
+      this.#ready = undefined;
+      if (batch === undefined) break;
+      this.#sending = true;
+      const sent = this.#send(batch);
+      this.#makeReady();
+      const error = await sent;
+      this.#sending = false;
+      await this.#finish(batch.parts, error);
     }
     this.#writing = undefined;
   }
 
-  #takeBatch(): Waiting[] {
+  async #finish(parts: readonly Waiting[], error: AppError | undefined): Promise<void> {
+    // Something in one of them the database cannot take: the others shall not suffer for it.
+    const alone = error !== undefined && error.kind !== 'unavailable' && parts.length > 1;
+    for (const one of parts) {
+      const own = alone ? await this.#send(this.#batchOf([one])) : error;
+      this.#queuedBytes -= one.bytes;
+      if (own === undefined) continue;
+      this.#stats.rejectedEvents += one.events.length;
+      one.reject(own);
+    }
+  }
+
+  /** Only a whole batch: of less there is more by the time it can go. */
+  #makeReady(): void {
+    if (this.#ready === undefined && this.#queuedEvents >= maxBatchEvents) this.#ready = this.#takeBatch();
+  }
+
+  #takeBatch(): Batch | undefined {
     let bytes = 0;
     let events = 0;
     let count = 0;
     for (const one of this.#queue) {
+      if (count > 0 && (bytes + one.bytes > maxBatchBytes || events + one.events.length > maxBatchEvents))
+        break;
       bytes += one.bytes;
       events += one.events.length;
-      if (count > 0 && (bytes > maxBatchBytes || events > maxBatchEvents)) break;
       count++;
     }
-    return this.#queue.splice(0, count);
+    if (count === 0) return undefined;
+    this.#queuedEvents -= events;
+    return this.#batchOf(this.#queue.splice(0, count));
   }
 
-  async #send(batch: readonly Waiting[]): Promise<AppError | undefined> {
+  #batchOf(parts: readonly Waiting[]): Batch {
     const nowMs = this.#options.now?.();
     const day = nowMs === undefined ? null : new Date(nowMs).toISOString().slice(0, 10);
+    return { parts, values: appendValues(parts, day, nowMs ?? Date.now()) };
+  }
+
+  async #send({ parts, values }: Batch): Promise<AppError | undefined> {
     const statement = {
       name: 'audit_append',
       text: `SELECT ${this.#schema}.append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)::text[] AS positions`,
-      values: appendValues(batch, day, nowMs ?? Date.now()),
+      values,
     };
     const append = () => this.#database.run<{ readonly positions: string[] }>('append', statement);
     try {
@@ -232,7 +270,7 @@ export class PostgresLog implements PositionedLog {
         return append();
       });
       this.#problem = undefined;
-      this.#settle(batch, row?.positions ?? []);
+      this.#settle(parts, row?.positions ?? []);
       return undefined;
     } catch (thrown) {
       const error = AppError.from(thrown);
@@ -241,10 +279,10 @@ export class PostgresLog implements PositionedLog {
     }
   }
 
-  #settle(batch: readonly Waiting[], positions: readonly string[]): void {
+  #settle(parts: readonly Waiting[], positions: readonly string[]): void {
     this.#stats.batches++;
     let at = 0;
-    for (const { events, place, resolve } of batch) {
+    for (const { events, place, resolve } of parts) {
       this.#stats.appendedEvents += events.length;
       resolve(place === undefined ? 0 : Number(positions[at++]));
     }

@@ -13,69 +13,61 @@ export interface AppendPart {
 const clockSlackMs = 3600 * 1000;
 const dayMs = 24 * 3600 * 1000;
 
+interface Row {
+  readonly event: AuditEvent;
+  readonly time: number;
+  /** Which of the batch places it belongs to, from 1; 0: none. */
+  readonly place: number;
+}
+
+type Column<T> = (rows: readonly T[]) => Buffer;
+
+// In the order of the parameters of append_events.
+const placeColumns: readonly Column<BatchPlace>[] = [
+  (places) => textArray(places.map(({ host }) => host)),
+  (places) => textArray(places.map(({ stream }) => stream)),
+  (places) => int8Array(places.map(({ first }) => first)),
+  (places) => int8Array(places.map(({ next }) => next)),
+];
+const eventColumns: readonly Column<Row>[] = [
+  (rows) => int4Array(rows.map(({ place }) => place)),
+  (rows) => uuidArray(rows.map(({ event }) => event.uid)),
+  (rows) => int8Array(rows.map(({ time }) => time)),
+  (rows) => textArray(rows.map(({ event }) => event.event)),
+  (rows) => textArray(rows.map(({ event }) => event.code)),
+  (rows) => textArray(rows.map(({ event }) => ('user' in event ? columnText(event.user) : null))),
+  (rows) => textArray(rows.map(({ event }) => ('sid' in event ? columnText(event.sid) : null))),
+  (rows) => textArray(rows.map(({ event }) => serialize(event))),
+];
+
 /** `day`: of arrival; null: the database says. `nowMs`: ours, to tell which events are late. */
 export function appendValues(parts: readonly AppendPart[], day: string | null, nowMs: number): unknown[] {
   const places = parts.flatMap(({ place }) => place ?? []);
+  const rows = rowsOf(parts);
+  const { uids, from } = late(rows, nowMs);
+  const late_ = uids.length === 0 ? null : uuidArray(uids);
+  return [day, ...encoded(placeColumns, places), late_, from, ...encoded(eventColumns, rows)];
+}
+
+function rowsOf(parts: readonly AppendPart[]): Row[] {
   const seen = new Set<string>();
-  const events: AuditEvent[] = [];
-  const placeOf: number[] = [];
-  let places_ = 0;
-  for (const { events: own, place } of parts) {
-    if (place !== undefined) places_++;
-    for (const event of own) {
+  const rows: Row[] = [];
+  let places = 0;
+  for (const { events, place } of parts) {
+    if (place !== undefined) places++;
+    for (const event of events) {
       // Twice in one statement would be a conflict with itself.
       if (seen.has(event.uid)) continue;
       seen.add(event.uid);
-      events.push(event);
-      placeOf.push(place === undefined ? 0 : places_);
+      rows.push({ event, time: Date.parse(event.time), place: place === undefined ? 0 : places });
     }
   }
-  const times = events.map((event) => Date.parse(event.time));
-  const lateness = late(events, times, nowMs);
-  return [
-    day,
-    orNull(
-      textArray,
-      places.map(({ host }) => host),
-    ),
-    orNull(
-      textArray,
-      places.map(({ stream }) => stream),
-    ),
-    orNull(
-      int8Array,
-      places.map(({ first }) => first),
-    ),
-    orNull(
-      int8Array,
-      places.map(({ next }) => next),
-    ),
-    orNull(uuidArray, lateness.uids),
-    lateness.from,
-    orNull(int4Array, placeOf),
-    orNull(
-      uuidArray,
-      events.map(({ uid }) => uid),
-    ),
-    orNull(int8Array, times),
-    orNull(
-      textArray,
-      events.map(({ event }) => event),
-    ),
-    orNull(
-      textArray,
-      events.map(({ code }) => code),
-    ),
-    orNull(
-      textArray,
-      events.map((event) => ('user' in event ? columnText(event.user) : null)),
-    ),
-    orNull(
-      textArray,
-      events.map((event) => ('sid' in event ? columnText(event.sid) : null)),
-    ),
-    orNull(textArray, events.map(serialize)),
-  ];
+  return rows;
+}
+
+/** An array of nothing is NULL there. */
+function encoded<T>(columns: readonly Column<T>[], rows: readonly T[]): (Buffer | null)[] {
+  return columns.map((column) => (rows.length === 0 ? null : column(rows)));
 }
 
 /** NUL and half surrogate pairs have no place in a database; the line has them escaped. */
@@ -84,13 +76,9 @@ export function columnText(text: string | undefined): string | null {
 }
 
 /** Events that may have arrived on an earlier day already: they happened before today, as far as clocks can tell. */
-function late(events: readonly AuditEvent[], times: readonly number[], nowMs: number) {
+function late(rows: readonly Row[], nowMs: number) {
   const today = Math.floor(nowMs / dayMs) * dayMs + clockSlackMs;
-  const uids = events.flatMap(({ uid }, i) => ((times[i] ?? 0) < today ? uid : []));
-  const oldest = times.reduce((least, time) => Math.min(least, time), nowMs) - clockSlackMs;
+  const uids = rows.flatMap(({ event, time }) => (time < today ? event.uid : []));
+  const oldest = rows.reduce((least, { time }) => Math.min(least, time), nowMs) - clockSlackMs;
   return { uids, from: uids.length === 0 ? null : new Date(Math.max(0, oldest)).toISOString().slice(0, 10) };
-}
-
-function orNull<T>(encode: (values: readonly T[]) => Buffer, values: readonly T[]): Buffer | null {
-  return values.length === 0 ? null : encode(values);
 }

@@ -104,12 +104,14 @@ export class Service {
 
   async start(...args: string[]): Promise<void> {
     await writeFile(this.config, this.node.yaml());
+    const listening = 'the ssh service listens';
+    const times = (await this.log()).filter(({ msg }) => msg === listening).length;
     const child = spawn(this.installation.program, ['start', '-c', this.config, ...args], {
       stdio: ['ignore', 'ignore', 'inherit'],
       detached: true,
     });
     this.#first = child;
-    const listens = await this.says('the ssh service listens');
+    const listens = await this.says(listening, times);
     this.node.listensOn(Number(String(listens['address']).split(':').at(-1)));
   }
 

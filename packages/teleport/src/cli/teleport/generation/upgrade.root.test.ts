@@ -1,7 +1,7 @@
 // A package is replaced under live sessions: a new daemon of the new program takes over, the old one stays for what
 // lives in it, and no event is missing or there twice.
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { chmod, mkdtemp, readlink, rm, writeFile } from 'node:fs/promises';
@@ -19,6 +19,7 @@ import { Installation, Service } from './installation.fixture.ts';
 
 const skip = cannotLaunch() || (!existsSync(recorderBinary) && 'the recorder is not built (make)');
 const sessions = 10;
+const failed = 'the reload failed; the service goes on as it is';
 
 describe('an upgrade under live sessions', { skip }, () => {
   let folder = '';
@@ -159,7 +160,7 @@ describe('an upgrade under live sessions', { skip }, () => {
     const work = await begin();
     const pid = await service.pid();
     process.kill(pid, 'SIGHUP');
-    const refused = await service.says('the reload failed; the service goes on as it is');
+    const refused = await service.says(failed);
     assert.match(JSON.stringify(refused['err']), /The new daemon does not serve/);
     assert.equal(await service.pid(), pid);
     const { ran } = await node.session('/bin/echo still here', { login: login.name });
@@ -176,6 +177,32 @@ describe('an upgrade under live sessions', { skip }, () => {
     await Promise.all([gone(old), gone(now)]);
     await work.ended;
     assert.match(work.said, /The node is going down/);
+  });
+
+  test('a new program that hangs is given up when its time is over, and nothing has changed', async () => {
+    await installation.add('1.0.3');
+    await writeFile(
+      installation.path('1.0.3', 'teleport/src/cli/teleport/service.ts'),
+      'export const startTeleport = () => new Promise(() => setInterval(() => {}, 1_000));\n',
+    );
+    await installation.use('1.0.1');
+    await service.start('--ready-timeout=3s');
+    const work = await begin();
+    await installation.use('1.0.3');
+    const failures = (await service.log()).filter(({ msg }) => msg === failed).length;
+    const { status, stderr } = spawnSync(installation.program, ['reload', `--pid-file=${service.pidFile}`], {
+      encoding: 'utf8',
+      timeout: 60_000,
+    });
+    assert.notEqual(status, 0);
+    assert.match(stderr, /still serves: the reload failed/);
+    const refused = await service.says(failed, failures);
+    assert.match(JSON.stringify(refused['err']), /not ready within 3000 ms/);
+    assert.deepEqual(await service.living(), [await service.pid()], 'what hung is gone');
+    const { ran } = await node.session('/bin/echo as before', { login: login.name });
+    assert.equal(ran.stdout, 'as before\n');
+    assert.equal(await work.end(), 0);
+    assertWhole(await ended(work));
   });
 });
 

@@ -143,7 +143,7 @@ test('the end of a joiner’s certificate is known next door', async (t) => {
   const { client } = join(facts.sid, new Date(Date.now() + 300));
   await until('the joiner is in', () => party.report?.participants.length === 2);
   await until('the joiner is out', () => party.report?.participants.length === 1);
-  assert.match(client.seen.text, /Your certificate has expired/);
+  await until('they are told', () => /Your certificate has expired/.test(client.seen.text));
   await party.close('over');
 });
 

@@ -39,7 +39,7 @@ class Client {
   }
 }
 
-function join() {
+function join(excused = () => false) {
   const client = new Client();
   const left: string[] = [];
   const typed: string[] = [];
@@ -55,6 +55,7 @@ function join() {
   const participant = new Participant(facts, client.channel, {
     typed: (_, bytes) => void typed.push(bytes.toString()),
     left: (_, reason) => void left.push(reason),
+    excused,
   });
   return { client, left, typed, participant };
 }
@@ -101,6 +102,36 @@ test('whoever does not read at all is dropped, and sending never waits', async (
   } finally {
     mock.timers.reset();
   }
+});
+
+test('whoever is excused is not dropped for as long', () => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  try {
+    let excused = true;
+    const { client, participant, left } = join(() => excused);
+    client.reads = false;
+    participant.send(Buffer.from('a'));
+    mock.timers.tick(60_000);
+    assert.deepEqual(left, []);
+    excused = false;
+    mock.timers.tick(5_000);
+    assert.deepEqual(left, ['does not read what the session shows']);
+  } finally {
+    mock.timers.reset();
+  }
+});
+
+test('who must see it all is waited for, until they are gone', async () => {
+  const { client, participant } = join();
+  client.reads = false;
+  for (let n = 0; n < 3; n++) participant.send(Buffer.alloc(64 * 1024, 'x'));
+  const states: string[] = [];
+  const waiting = participant.caughtUp().then(() => states.push('caught up'));
+  await settled();
+  assert.deepEqual(states, []);
+  participant.channelClosed();
+  await waiting;
+  assert.deepEqual(states, ['caught up']);
 });
 
 test('leaving is told once, with the last words and status 0', async () => {

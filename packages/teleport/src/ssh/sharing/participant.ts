@@ -8,7 +8,7 @@ const maxWaiting = 1024 * 1024;
 /** Bytes of one write: how much is on its way when somebody is found not to read. */
 const maxWrite = 64 * 1024;
 /** One write not taken for so long: nobody reads, ms. */
-export const stuckMs = 5_000;
+const stuckMs = 5_000;
 /** How long the last words may take, ms. */
 const farewellMs = 400;
 
@@ -24,8 +24,8 @@ export interface ParticipantHost {
   typed(participant: Participant, bytes: Buffer): void | Promise<void>;
   /** Called once. */
   left(participant: Participant, reason: string): void;
-  /** See `stuckMs`. */
-  readonly stuckMs?: number;
+  /** True: that nobody reads is somebody else's matter now. */
+  readonly excused?: () => boolean;
 }
 
 export class Participant {
@@ -38,6 +38,7 @@ export class Participant {
   #pumping: Promise<void> | undefined;
   #over = false;
   #behind: (() => void)[] = [];
+  #stuck: NodeJS.Timeout | undefined;
   /** Grows with what is seen and typed. */
   activity = 0;
 
@@ -117,16 +118,22 @@ export class Participant {
   async #pump(): Promise<void> {
     while (this.#waiting.length > 0) {
       const bytes = this.#takeSome();
-      const limitMs = this.#host.stuckMs ?? stuckMs;
-      const stuck = setTimeout(() => void this.leave('does not read what the session shows'), limitMs);
+      this.#expectReading();
       const sent = await this.#channel.stdout.write(bytes);
-      clearTimeout(stuck);
+      clearTimeout(this.#stuck);
       if (!sent) break;
       this.activity += bytes.length;
       this.#moved();
       if (this.#waiting.length === 0) this.#skipped = 0;
     }
     this.#pumping = undefined;
+  }
+
+  #expectReading(): void {
+    this.#stuck = setTimeout(() => {
+      if (this.#host.excused?.() && !this.#over) this.#expectReading();
+      else void this.leave('does not read what the session shows');
+    }, stuckMs);
   }
 
   #takeSome(): Buffer {

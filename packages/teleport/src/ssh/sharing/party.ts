@@ -1,15 +1,15 @@
-// A session and its people: who comes in, where output goes and input comes from, who is told what. Whether it may run
-// is course.ts's matter. Joining and leaving stand in the record before they take effect.
+// A session and its people: who comes in, who types, who leaves. What they see is audience.ts's matter, whether it may
+// run course.ts's. Joining and leaving stand in the record before they take effect.
 import type { JoinMode, SessionReport, SessionState } from '@sallyport/contracts/api/session-trackers.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { ChannelWriter, SessionChannel } from '../../ssh-transport/session-channel.ts';
 import type { SessionFacts, TerminalSize } from '../session-facts.ts';
+import { Audience } from './audience.ts';
 import { Course } from './course.ts';
 import { Gate } from './gate.ts';
 import { Hold } from './hold.ts';
 import { InputMarks } from './input-marks.ts';
 import { meaningOf } from './keys.ts';
-import { OutputTail } from './output-tail.ts';
 import type { Participant } from './participant.ts';
 import { Roster } from './roster.ts';
 import { type JoinRequest, Seat } from './seat.ts';
@@ -22,7 +22,7 @@ import {
   presenceEvent,
   type SharedRecord,
 } from './sharing-events.ts';
-import { banner, leftByThemselves, leftText, sizeNotice } from './words.ts';
+import { banner, leftByThemselves, leftText } from './words.ts';
 
 export interface PartyOptions {
   readonly facts: SessionFacts;
@@ -45,29 +45,28 @@ export type TypeInto = (bytes: Buffer) => Promise<void>;
 export class Party {
   readonly #options: PartyOptions;
   readonly #roster: Roster<Seat>;
-  readonly #tail = new OutputTail();
   readonly #gate = new Gate();
+  readonly #audience: Audience;
   readonly #marks: InputMarks;
   readonly #hold: Hold;
   readonly #course: Course;
   /** Between session.start and the end. */
   #open = false;
-  #size: TerminalSize | undefined;
   #typeInto: TypeInto | undefined;
   /** Somebody else could have typed: from then on it is noted who did. */
   #hadPeers = false;
   #leaving: Promise<unknown>[] = [];
 
   constructor(options: PartyOptions) {
-    const { facts, record, moderation, standstill, end } = options;
+    const { facts, channel, record, moderation, standstill, end } = options;
     this.#options = options;
-    this.#size = facts.terminal;
     this.#roster = new Roster(facts.user);
+    this.#audience = new Audience({ channel, roster: this.#roster, gate: this.#gate, size: facts.terminal });
     this.#hold = new Hold(options.channel, options.sharing.holdMs);
     this.#marks = new InputMarks((mark) => void record.emit(inputEvent(facts, mark)));
     this.#course = new Course({
       ...{ facts, record, moderation, standstill, end, hold: this.#hold, gate: this.#gate },
-      tellAll: (text) => this.#tellAll(text),
+      tellAll: (text) => this.#audience.tellAll(text),
     });
   }
 
@@ -166,10 +165,10 @@ export class Party {
     seat.take();
     if (participant.isOver) return;
     if (mode === 'peer') this.#hadPeers = true;
-    participant.send(banner(facts, mode, this.state, this.#size));
-    participant.send(this.#tail.snapshot());
+    participant.send(banner(facts, mode, this.state, this.#audience.size));
+    participant.send(this.#audience.past);
     participant.listen();
-    this.#tellAll(`[${user} joined the session as ${mode}.]`, seat);
+    this.#audience.tellAll(`[${user} joined the session as ${mode}.]`, seat);
     this.#review();
   }
 
@@ -184,22 +183,9 @@ export class Party {
     }
   }
 
-  /**
-   * The session's output, on its way to everybody. Waited for are the owner, and whoever must see it: a flood would
-   * hide from them what it carries away.
-   */
+  /** The session's output, on its way to everybody. */
   get output(): ChannelWriter {
-    return {
-      write: async (bytes) => {
-        if (!(await this.#gate.passes())) return false;
-        this.#tail.push(bytes);
-        const seats = this.#roster.members;
-        for (const { participant } of seats) participant.send(bytes);
-        const needed = seats.filter(({ counts }) => counts).map(({ participant }) => participant.caughtUp());
-        const [sent] = await Promise.all([this.#options.channel.stdout.write(bytes), ...needed]);
-        return sent;
-      },
-    };
+    return this.#audience.output;
   }
 
   /** False: what the owner typed goes nowhere. */
@@ -210,13 +196,12 @@ export class Party {
   }
 
   resized(size: TerminalSize): void {
-    this.#size = size;
-    for (const { participant } of this.#roster.members) participant.send(sizeNotice(size));
+    this.#audience.resized(size);
   }
 
   /** The owner is told by the session itself. */
   tell(text: string): void {
-    for (const { participant } of this.#roster.members) participant.tell(text);
+    this.#audience.tellJoined(text);
   }
 
   /** The session is over, or its owner is gone. Resolves when it is on record that everybody left. */
@@ -263,7 +248,7 @@ export class Party {
       this.#leaving = this.#leaving.filter((each) => each !== told);
     });
     if (!this.#open) return;
-    this.#tellAll(leftText(seat.facts.user, reason));
+    this.#audience.tellAll(leftText(seat.facts.user, reason));
     this.#review();
   }
 
@@ -271,11 +256,5 @@ export class Party {
   #review(): void {
     this.#course.review(this.#roster.attendance);
     this.#options.changed();
-  }
-
-  #tellAll(text: string, except?: Seat): void {
-    const { channel } = this.#options;
-    if (channel.isOpen) void channel.stderr.write(Buffer.from(`\r\n${text}\r\n`));
-    for (const seat of this.#roster.members) if (seat !== except) seat.participant.tell(text);
   }
 }

@@ -2,7 +2,7 @@
 // long, where they must be there, and the end of the certificate they came with.
 import type { SessionChannel } from '../../ssh-transport/session-channel.ts';
 import { ConnectionClock } from '../connection-clock.ts';
-import { Participant, type ParticipantFacts, stuckMs } from './participant.ts';
+import { Participant, type ParticipantFacts } from './participant.ts';
 import { Pulse } from './pulse.ts';
 import type { Moderation } from './sharing.ts';
 
@@ -28,6 +28,7 @@ export class Seat {
   readonly counts: boolean;
   readonly #request: JoinRequest;
   readonly #host: SeatHost;
+  #silent = false;
   #pulse: Pulse | undefined;
   #clock: ConnectionClock | undefined;
 
@@ -43,8 +44,8 @@ export class Seat {
         this.#stop();
         host.left(this, reason);
       },
-      // Who says nothing does not read either: it is the limit of silence that counts.
-      stuckMs: Math.max(stuckMs, this.counts ? (moderation?.silenceLimitMs ?? 0) : 0),
+      // Who says nothing does not read either: then it is the limit of silence that counts.
+      excused: () => this.#silent,
     });
   }
 
@@ -60,7 +61,10 @@ export class Seat {
     if (moderation && this.counts)
       this.#pulse = new Pulse({
         ping,
-        silent: (silent) => this.#host.silent(this, silent),
+        silent: (silent) => {
+          this.#silent = silent;
+          this.#host.silent(this, silent);
+        },
         dead: () => void participant.leave('does not answer any more'),
         limitMs: moderation.silenceLimitMs,
       });

@@ -94,6 +94,7 @@ async function drop(client: pg.Client, schema: string, day: string): Promise<boo
       SET LOCAL lock_timeout = ${dropWaitMs};
       DROP TABLE ${partitionOf(schema, day)};
       DELETE FROM ${schema}.log_days WHERE day = '${day}';
+      DELETE FROM ${schema}.text_blocks WHERE day = '${day}';
       COMMIT`);
     return true;
   } catch {

@@ -9,7 +9,7 @@
 // of partitions.
 import type { Migrations } from '../postgres/migrate.ts';
 
-export const auditMigrations: Migrations = { part: 'audit', up: [tables, appendEvents] };
+export const auditMigrations: Migrations = { part: 'audit', up: [tables, appendEvents, textBlocks] };
 
 function tables(schema: string): string {
   return `
@@ -118,5 +118,29 @@ function appendEvents(schema: string): string {
     UPDATE ${schema}.log_head SET seq = last_seq + given, day = today;
     RETURN expected;
   END $$;
+  `;
+}
+
+function textBlocks(schema: string): string {
+  return `
+  -- Which texts may be in the events of these numbers, see text-digest.ts.
+  CREATE TABLE ${schema}.text_blocks (
+    day date NOT NULL,
+    first_seq bigint NOT NULL,
+    next_seq bigint NOT NULL,
+    digest bytea NOT NULL,
+    PRIMARY KEY (day, first_seq)
+  );
+  -- Not compressed: a byte of it can be read alone.
+  ALTER TABLE ${schema}.text_blocks ALTER digest SET STORAGE EXTERNAL;
+
+  -- How far digests are made, and which process makes them until when.
+  CREATE TABLE ${schema}.text_head (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    next_seq bigint NOT NULL,
+    holder uuid,
+    until timestamptz NOT NULL
+  );
+  INSERT INTO ${schema}.text_head (next_seq, until) VALUES (0, now());
   `;
 }

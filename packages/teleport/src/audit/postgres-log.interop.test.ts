@@ -55,6 +55,15 @@ auditLogContract('PostgresLog', async () => {
 });
 
 eventPagesContract('PostgresLog', start);
+eventPagesContract('PostgresLog, texts digested,', async (t) => {
+  const { log, pages, nextDay } = await start(t);
+  const append = log.append.bind(log);
+  log.append = async (events) => {
+    await append(events);
+    await log.text.advance();
+  };
+  return { log, pages, nextDay };
+});
 
 describe('the audit log on PostgreSQL', () => {
   it('has an event once, however often and on however many servers it is appended', async (t) => {
@@ -180,6 +189,31 @@ describe('the audit log on PostgreSQL', () => {
     assert.deepEqual(await importEvents(dir, log), whole);
     assert.deepEqual(await eis(log), range(0, 5_000));
     await assert.rejects(importEvents(join(dir, 'none'), log), { code: 'audit.no_folder' });
+  });
+
+  it('finds texts by digests of blocks, and reads what has none yet', async (t) => {
+    const { log, pages, schema, more, nextDay } = await start(t, { bounds: { searchMs: 0 } });
+    const other = await more();
+    const event = (n: number) =>
+      commandEvent(n, { uid: crypto.randomUUID(), path: n % 700 === 350 ? '/opt/Needle' : '/bin/true' });
+    await log.append(range(0, 1_500).map(event));
+    await Promise.all([log.text.advance(), other.text.advance()]);
+    const sum = `SELECT coalesce(sum(next_seq - first_seq), 0)::int AS n FROM ${schema}.text_blocks`;
+    const covered = async () => (await server.sql(sum))[0]?.['n'];
+    assert.equal(await covered(), 1_280, 'whole blocks of the day that goes on, by one of the servers');
+    await log.append(range(1_500, 2_000).map(event));
+    for (const each of [log, other])
+      for (const order of ['asc', 'desc'] as const) {
+        const found = (await readPages(each.pages, { text: 'opt/needle', order })).flat();
+        assert.deepEqual(order === 'asc' ? found : found.reverse(), [350, 1_050, 1_750]);
+      }
+    const absent = await readPages(pages, { text: 'no such needle' });
+    assert.deepEqual(absent.flat(), []);
+    nextDay();
+    await log.append([event(2_000)]);
+    await Promise.all([log.text.advance(), other.text.advance()]);
+    assert.equal(await covered(), 2_000, 'a day that is over is covered to its end');
+    assert.deepEqual((await readPages(pages, { text: 'NEEDLE' })).flat(), [350, 1_050, 1_750]);
   });
 
   it('takes text that no column can hold', async (t) => {

@@ -11,6 +11,7 @@ import { keepDays } from './postgres-days.ts';
 import { auditMigrations } from './postgres-log-schema.ts';
 import { type PostgresPageBounds, PostgresPages } from './postgres-pages.ts';
 import { type AppendPart, appendValues } from './postgres-rows.ts';
+import { PostgresText } from './postgres-text.ts';
 
 export interface PostgresLogOptions {
   /** Decides the day of a partition. Without it the database's clock, ms. */
@@ -58,6 +59,8 @@ const maxBatchBytes = 2 * 1024 * 1024;
 const maxBatchEvents = 2_000;
 /** No partition for the row. */
 const noPartition = /no partition of relation/;
+/** How long new events are searched without digests of their texts, about, ms. */
+const digestMs = 5_000;
 /** The heartbeat of `problem`, ms. */
 const pingMs = 2_000;
 
@@ -66,6 +69,7 @@ export class PostgresLog implements PositionedLog {
   readonly #schema: string;
   readonly #options: PostgresLogOptions;
   readonly pages: PostgresPages;
+  readonly text: PostgresText;
   readonly #timers: NodeJS.Timeout[];
   #queue: Waiting[] = [];
   #queuedBytes = 0;
@@ -85,13 +89,15 @@ export class PostgresLog implements PositionedLog {
     this.#database = database;
     this.#schema = schema;
     this.#options = options;
-    this.pages = new PostgresPages(database, schema, options.bounds);
+    this.text = new PostgresText(database, schema);
+    this.pages = new PostgresPages(database, schema, this.text, options.bounds);
     this.#timers = [
       setInterval(() => {
         this.#keeping ??= this.#keepDays().finally(() => {
           this.#keeping = undefined;
         });
       }, options.keepDaysMs ?? 3_600_000).unref(),
+      setInterval(() => void this.text.advance(), digestMs).unref(),
       setInterval(() => {
         this.#beating ??= this.#ping();
       }, pingMs).unref(),
@@ -172,7 +178,7 @@ export class PostgresLog implements PositionedLog {
   async close(): Promise<void> {
     this.#closed = true;
     for (const timer of this.#timers) clearInterval(timer);
-    await Promise.all([this.#writing, this.#beating, this.#keeping]);
+    await Promise.all([this.#writing, this.#beating, this.#keeping, this.text.close()]);
     await this.#database.close();
   }
 

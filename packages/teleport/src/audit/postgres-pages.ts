@@ -9,6 +9,7 @@ import type { Database } from '../postgres/database.ts';
 import type { EventQuery } from './audit-log.ts';
 import { eventFilter } from './event-filter.ts';
 import { columnText } from './postgres-rows.ts';
+import type { PostgresText, Span, TextDay } from './postgres-text.ts';
 import type { EventPage, EventPages, PageQuery } from './search-page.ts';
 
 export interface PostgresPageBounds {
@@ -18,13 +19,6 @@ export interface PostgresPageBounds {
   readonly answerBytes: number;
   /** Numbers of the first window. */
   readonly window: number;
-}
-
-interface Day {
-  readonly day: string;
-  readonly first: number;
-  /** Number of the first event of the day after. */
-  readonly end: number;
 }
 
 interface Row {
@@ -45,12 +39,19 @@ const dayMs = 24 * 3600 * 1000;
 export class PostgresPages implements EventPages {
   readonly #database: Database;
   readonly #schema: string;
+  readonly #text: PostgresText;
   readonly #bounds: PostgresPageBounds;
   /** Lines that were met and could not be read. */
   skippedLines = 0;
 
   /** `schema`: quoted. */
-  constructor(database: Database, schema: string, bounds: Partial<PostgresPageBounds> = {}) {
+  constructor(
+    database: Database,
+    schema: string,
+    text: PostgresText,
+    bounds: Partial<PostgresPageBounds> = {},
+  ) {
+    this.#text = text;
     this.#database = database;
     this.#schema = schema;
     this.#bounds = { ...defaultBounds, ...bounds };
@@ -61,27 +62,40 @@ export class PostgresPages implements EventPages {
     const page = new Page(query, limit, this.#bounds);
     const days = await this.#days(query, order);
     const start = query.startKey === undefined ? undefined : readKey(query.startKey, order);
-    for (const day of days) {
-      let from = order === 'asc' ? Math.max(day.first, start ?? 0) : Math.min(day.end - 1, start ?? Infinity);
-      let window = this.#bounds.window;
-      while (order === 'asc' ? from < day.end : from >= day.first) {
-        if (page.isFull) return { events: page.events, startKey: keyOf(order, from) };
-        const to =
-          order === 'asc' ? Math.min(from + window, day.end) : Math.max(from - window, day.first - 1);
-        const begun = performance.now();
-        const rows = await this.#rows(query, order, day, from, to, Math.min(rowsAtOnce, page.room));
-        const tookMs = performance.now() - begun;
-        const taken = page.take(rows);
-        // Less than asked for: the window holds no more.
-        const last = rows[taken - 1]?.seq;
-        const whole = taken === rows.length && rows.length < Math.min(rowsAtOnce, page.roomBefore);
-        from = whole || last === undefined ? to : Number(last) + (order === 'asc' ? 1 : -1);
-        if (tookMs > longMs) window = Math.max(Math.ceil(window / 4), 1_000);
-        else if (whole) window = Math.min(2 * window, maxWindow);
+    for (const { day, ...whole } of days) {
+      const left =
+        order === 'asc' ? { ...whole, from: Math.max(whole.from, start ?? 0) } : downFrom(whole, start);
+      for await (const span of this.#text.spans({ day, ...left }, query.text, order)) {
+        const next = await this.#read(page, query, day, span);
+        if (next !== undefined) return { events: page.events, startKey: keyOf(order, next) };
       }
     }
     this.skippedLines += page.skipped;
     return { events: page.events, startKey: '' };
+  }
+
+  /** Resolves to where the next page begins, when this one is full before the span was read. */
+  async #read(page: Page, query: PageQuery, day: string, span: Span): Promise<number | undefined> {
+    const isUp = query.order !== 'desc';
+    let from = isUp ? span.from : span.to - 1;
+    if (span.from === span.to) page.looked();
+    if (page.isFull) return from;
+    let window = this.#bounds.window;
+    while (isUp ? from < span.to : from >= span.from) {
+      if (page.isFull) return from;
+      const to = isUp ? Math.min(from + window, span.to) : Math.max(from - window, span.from - 1);
+      const begun = performance.now();
+      const rows = await this.#rows(query, day, from, to, Math.min(rowsAtOnce, page.room));
+      const tookMs = performance.now() - begun;
+      const taken = page.take(rows);
+      // Less than asked for: the window holds no more.
+      const last = rows[taken - 1]?.seq;
+      const whole = taken === rows.length && rows.length < Math.min(rowsAtOnce, page.roomBefore);
+      from = whole || last === undefined ? to : Number(last) + (isUp ? 1 : -1);
+      if (tookMs > longMs) window = Math.max(Math.ceil(window / 4), 1_000);
+      else if (whole) window = Math.min(2 * window, maxWindow);
+    }
+    return undefined;
   }
 
   async *search({ limit, ...query }: EventQuery): AsyncGenerator<AuditEvent> {
@@ -100,7 +114,7 @@ export class PostgresPages implements EventPages {
   }
 
   /** In the order they are to be read. An event can be appended days after it happened, never before. */
-  async #days(query: PageQuery, order: 'asc' | 'desc'): Promise<Day[]> {
+  async #days(query: PageQuery, order: 'asc' | 'desc'): Promise<TextDay[]> {
     const rows = await this.#database.run<{ day: string; first_seq: string; last: string }>('search', {
       name: 'audit_days',
       text: `SELECT d.day::text AS day, d.first_seq, h.seq AS last
@@ -108,8 +122,8 @@ export class PostgresPages implements EventPages {
     });
     const days = rows.map(({ day, first_seq, last }, i) => ({
       day,
-      first: Number(first_seq),
-      end: Number(rows[i + 1]?.first_seq ?? Number(last) + 1),
+      from: Number(first_seq),
+      to: Number(rows[i + 1]?.first_seq ?? Number(last) + 1),
     }));
     const from = query.from === undefined ? Number.NEGATIVE_INFINITY : query.from.getTime() - clockSlackMs;
     const asked = days.filter(({ day }) => Date.parse(day) + dayMs > from);
@@ -117,14 +131,8 @@ export class PostgresPages implements EventPages {
   }
 
   /** Numbers from `from` up to before `to`, or from `from` down to after `to`. */
-  #rows(
-    query: PageQuery,
-    order: 'asc' | 'desc',
-    { day }: Day,
-    from: number,
-    to: number,
-    limit: number,
-  ): Promise<Row[]> {
+  #rows(query: PageQuery, day: string, from: number, to: number, limit: number): Promise<Row[]> {
+    const { order = 'asc' } = query;
     const values: unknown[] = [];
     const value = (of: unknown) => `$${values.push(of)}`;
     // Not prepared: with the day at hand the planner looks at one partition.
@@ -210,6 +218,11 @@ class Page {
     return this.#reads > 0 && performance.now() - this.#begun >= this.#bounds.searchMs;
   }
 
+  /** There was nothing to read, and that took time, too. */
+  looked(): void {
+    this.#reads++;
+  }
+
   /** How many of the rows it took. */
   take(rows: readonly Row[]): number {
     this.roomBefore = this.room;
@@ -226,6 +239,10 @@ class Page {
     }
     return taken;
   }
+}
+
+function downFrom(whole: Span, start: number | undefined): Span {
+  return start === undefined ? whole : { ...whole, to: Math.min(whole.to, start + 1) };
 }
 
 function keyOf(order: 'asc' | 'desc', seq: number): string {

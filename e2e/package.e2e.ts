@@ -24,7 +24,7 @@ import { signFolder } from '../tools/package/signature.ts';
 import { Cluster } from './cluster.ts';
 import { DebianHost } from './debian-host.ts';
 import { cgroup2Mount } from './host-remains.ts';
-import { run, until } from './one-host.ts';
+import { repository, run, until } from './one-host.ts';
 import { deb, oldVersion, own, PackageMaker, version } from './packages.ts';
 
 const rootPath = `/sallyport-${process.pid}-fleet`;
@@ -313,6 +313,49 @@ END`);
     assert.deepEqual(await host.processes(), []);
     assert.deepEqual(await host.changed(), ['etc/teleport.yaml', 'var/lib/teleport/notes.txt']);
     await host.ok('rm -r /etc/teleport.yaml /var/lib/teleport');
+  });
+
+  test('purging follows data_dir of the configuration, and clears no folder that is not plainly a daemon’s', async () => {
+    const script = readFileSync(join(repository, 'tools/package/deb/postrm'), 'utf8');
+    await host.ok(`cat >/run/postrm <<'END'\n${script}\nEND`);
+    /** What is left of a folder that looks like a daemon's, after a purge with that configuration. */
+    const purged = async (folder: string, yaml: string, before = ':'): Promise<string> => {
+      const lines = [
+        `mkdir -p ${folder}/log ${folder}/outbox-2 && touch ${folder}/host_uuid ${folder}/notes.txt && ${before}`,
+        `cat >/etc/teleport.yaml <<'END'\n${yaml}\nEND`,
+        'sh /run/postrm purge',
+        `(cd ${folder} 2>/dev/null && echo log host_uuid outbox-2 notes.txt | xargs -n1 ls -d 2>/dev/null | xargs echo "left:")`,
+        `rm -rf ${folder}/host_uuid ${folder}/outbox-2 ${folder}/notes.txt`,
+      ];
+      return host.ok(lines.join('\n'));
+    };
+    const plain = '/srv/cluster/state';
+    const named = [
+      `teleport:\n  # data_dir: /srv/other\n  data_dir: ${plain}   # ours`,
+      `teleport: {nodename: n, data_dir: ${plain}}`,
+      `teleport: {data_dir: "${plain}/", nodename: n}`,
+      `teleport:\n  data_dir: '${plain}'`,
+    ];
+    for (const yaml of named) assert.match(await purged(plain, yaml), /left: notes\.txt\n/, yaml);
+    const refused: [string, string, RegExp, string?][] = [
+      ['/var', '/var', /it is the system's/],
+      ['/usr/lib/x', '/usr/lib/x', /it is the system's/],
+      ['/home', '/home', /it is the system's/],
+      ['/', '/', /left: log/],
+      ['/srv/a', '/srv/b/../a', /its path leads elsewhere/, 'mkdir -p /srv/b'],
+      ['/srv/a', '/srv/link', /its path leads elsewhere/, 'ln -sfn /srv/a /srv/link'],
+      ['/srv/a', '/srv/a/.', /its path leads elsewhere/],
+      ['/srv/a', '"/srv/a b"', /its path is not a plain one/, 'mkdir -p "/srv/a b"'],
+      ['/srv/a', 'srv/a', /its path is not a plain one/, 'cd /'],
+      ['/srv/a', '/srv/a', /no host_uuid/, 'rm /srv/a/host_uuid'],
+      ['/srv/a', '/srv/a', /no host_uuid/, 'ln -sf /etc/hostname /srv/a/host_uuid'],
+    ];
+    for (const [folder, data, reason, before] of refused) {
+      const said = await purged(folder, `teleport:\n  data_dir: ${data}`, before);
+      assert.match(said, reason, data);
+      assert.match(said, /left: log .*outbox-2 notes\.txt/, data);
+    }
+    await host.ok('rm -rf /srv/* /log /etc/teleport.yaml /run/postrm /usr/lib/x');
   });
 
   test('the tar.gz installs where dpkg is not wanted, and goes again', async () => {

@@ -235,13 +235,31 @@ systemctl enable --now teleport`);
     );
   });
 
-  test('a reboot brings it up again, and finishes what the reboot cut', async () => {
+  test('what a session left running outlives a stop, stays recorded, and is finished after the next start', async () => {
     await box.ok('systemctl start teleport');
-    await begin('rebooted');
+    const live = await begin('left', 'setsid /bin/sleep 600 >/dev/null 2>&1 </dev/null & ');
+    await box.ok('systemctl stop teleport');
+    await live.closed;
+    await box.ok('pgrep -x recorder && pgrep -x sleep');
+    await box.ok('systemctl start teleport');
+    await box.ok('pkill -x sleep');
+    const events = await ended('left');
+    assertWhole(events);
+    const exit = events.find(({ event, program }) => event === 'session.command.exit' && program === 'sleep');
+    assert.ok(exit, 'its end is recorded');
+  });
+
+  test('a reboot tells live sessions, ends them in order, and brings the service up again', async () => {
+    const live = await begin('rebooted');
     await box.reboot();
+    await live.closed;
+    // By systemd's wall message, or by us: session scopes of logind and the service are stopped at the same time.
+    assert.match(live.said, /The (system will reboot now|node is going down)/);
     await until('it serves', async () => (await shown('ActiveState')).join() === 'active', 30_000);
     assert.equal((await ssh('echo up')).stdout, 'up\n');
-    assertWhole(await ended('rebooted'));
+    const events = await ended('rebooted');
+    assert.equal('interrupted' in (events.at(-1) ?? {}), false);
+    assertWhole(events);
   });
 });
 
@@ -322,8 +340,9 @@ function assertWhole(own: readonly Event[]): void {
   );
 }
 
-async function begin(sign: string): Promise<LiveSession> {
-  const live = new LiveSession(sign);
+/** `first`: what its shell does before. */
+async function begin(sign: string, first = ''): Promise<LiveSession> {
+  const live = new LiveSession(`: ${sign}; ${first}/bin/cat`);
   lives.push(live);
   await live.echoes('begun');
   return live;
@@ -336,8 +355,8 @@ class LiveSession {
   readonly #client: ChildProcess;
   #said = '';
 
-  constructor(sign: string) {
-    const [file, ...args] = sshArguments('carol', `: ${sign}; /bin/cat`, '-tt');
+  constructor(command: string) {
+    const [file, ...args] = sshArguments('carol', command, '-tt');
     this.#client = spawn(file, args, { stdio: ['pipe', 'pipe', 'pipe'] });
     for (const stream of [this.#client.stdout, this.#client.stderr])
       stream?.setEncoding('utf8').on('data', (text) => {

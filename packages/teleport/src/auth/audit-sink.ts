@@ -1,7 +1,16 @@
 // The audit log as the auth service needs it.
+
+import type { AuditEvent, EventDraft } from '@sallyport/contracts/events/event.ts';
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { EventStamp } from '../audit/session-emitter.ts';
-import type { AuditSink } from './auth-service.ts';
+
+/** As much of the audit log as auth needs. */
+export interface AuditSink {
+  append(events: readonly AuditEvent[]): Promise<void>;
+  stamp(draft: EventDraft): AuditEvent;
+  /** Is the event with this id in the log? `since`: not older. Asked after a crash only, to write nothing twice. */
+  has?(uid: string, since: Date): Promise<boolean>;
+}
 
 export function auditSink(log: Pick<AuditLog, 'append' | 'search' | 'has'>, stamp: EventStamp): AuditSink {
   return {

@@ -2,7 +2,7 @@
 // not change while auth runs; after a restart they hear it anew.
 import type { ClusterSettingsDocument } from '@sallyport/contracts/api/resources.ts';
 import { formatDuration } from '../config/duration.ts';
-import type { AuthSettings } from './auth-service.ts';
+import type { AuthSettings } from './auth-settings.ts';
 
 export function clusterSettings(settings: AuthSettings): ClusterSettingsDocument {
   const { clusterName, clientIdleTimeoutMs, disconnectExpiredCert, sessionRecording } = settings;

@@ -3,7 +3,10 @@ import { authRoutes, type LogInProof } from '@sallyport/contracts/api/auth-route
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { Authorities } from '../ca/authorities.ts';
 import type { CallContext } from './api/handler.ts';
-import type { AuditSink, AuthHandlers, AuthLog, AuthService, AuthSettings } from './auth-service.ts';
+import type { AuditSink } from './audit-sink.ts';
+import type { AuthLog } from './auth-log.ts';
+import type { AuthHandlers, AuthService } from './auth-service.ts';
+import type { AuthSettings } from './auth-settings.ts';
 import { BrowserLogIns } from './credentials/browser-log-ins.ts';
 import { openChallenges } from './credentials/challenge.ts';
 import { Invites } from './credentials/invites.ts';

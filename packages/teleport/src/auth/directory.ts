@@ -6,7 +6,6 @@ import type { RuledResource, Verb } from '@sallyport/contracts/api/route.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { decideRule } from './access-rules.ts';
 import type { Caller } from './api/handler.ts';
-import type { Verdict } from './auth-service.ts';
 import { listDocuments, readDocumentOf } from './documents.ts';
 import { presetRole } from './preset-roles.ts';
 import type { Role } from './role.ts';
@@ -14,6 +13,8 @@ import { toRole } from './role-document.ts';
 import type { Store } from './store/store.ts';
 import type { User } from './user.ts';
 import { toUser } from './user-document.ts';
+
+export type Verdict = { readonly ok: true } | { readonly ok: false; readonly reason: string };
 
 export interface Account {
   readonly user: User;

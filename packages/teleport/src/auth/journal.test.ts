@@ -8,8 +8,8 @@ import { type TestContext, test } from 'node:test';
 import type { AuditEvent, EventDraft } from '@sallyport/contracts/events/event.ts';
 import { FileLog } from '../audit/file-log.ts';
 import { EventStamp } from '../audit/session-emitter.ts';
+import type { AuditSink } from './audit-sink.ts';
 import { auditSink } from './audit-sink.ts';
-import type { AuditSink } from './auth-service.ts';
 import { Journal } from './journal.ts';
 import { SqliteStore } from './store/sqlite-store.ts';
 

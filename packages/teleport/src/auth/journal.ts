@@ -10,7 +10,8 @@ import {
   parseEvent,
   serialize,
 } from '@sallyport/contracts/events/event.ts';
-import type { AuditSink, AuthLog } from './auth-service.ts';
+import type { AuditSink } from './audit-sink.ts';
+import type { AuthLog } from './auth-log.ts';
 import { callWasMarked, markOfCall, wasAnsweredElsewhere } from './repeats.ts';
 import type { Item, Store, Write } from './store/store.ts';
 

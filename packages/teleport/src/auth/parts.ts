@@ -1,7 +1,8 @@
 // What the parts of the auth service share.
 import type { Authorities } from '../ca/authorities.ts';
 import type { Caller } from './api/handler.ts';
-import type { AuthLog, AuthSettings } from './auth-service.ts';
+import type { AuthLog } from './auth-log.ts';
+import type { AuthSettings } from './auth-settings.ts';
 import type { Challenges } from './credentials/challenge.ts';
 import type { Directory } from './directory.ts';
 import type { Journal } from './journal.ts';

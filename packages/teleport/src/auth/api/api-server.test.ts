@@ -18,8 +18,10 @@ import {
   testRules,
   testTransport,
 } from './api.fixture.ts';
+import type { ApiLimits } from './api-limits.ts';
 import { apiMetrics } from './api-metrics.ts';
-import { type ApiLimits, type ApiServer, type RefusedCall, startApiServer } from './api-server.ts';
+import { type ApiServer, startApiServer } from './api-server.ts';
+import type { RefusedCall } from './call.ts';
 import type { Caller } from './handler.ts';
 
 /** The common name of a test's certificate → who it is. */

@@ -16,7 +16,7 @@ import type { HttpAnswer, HttpRequest, Transport } from '@sallyport/contracts/ap
 import { route } from '@sallyport/contracts/api/route.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { z } from 'zod';
-import type { ApiLog } from './api-server.ts';
+import type { ApiLog } from './api-log.ts';
 import type { Handlers } from './handler.ts';
 import type { CallerRules } from './rights.ts';
 

@@ -4,7 +4,7 @@
 import { type RawParts, readParts } from '@sallyport/contracts/api/request-parts.ts';
 import type { Route } from '@sallyport/contracts/api/route.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
-import type { CallContext, Handlers } from './handler.ts';
+import type { CallContext, Caller, Handlers } from './handler.ts';
 import { type CallerRules, refusal } from './rights.ts';
 
 export type RouteTable = Readonly<Record<string, Route>>;
@@ -15,6 +15,16 @@ export interface Endpoint {
   readonly name: string;
   readonly route: Route;
   readonly handler: AnyHandler;
+}
+
+export interface RefusedCall {
+  /** `POST /v1/tokens`. */
+  readonly call: string;
+  /** `undefined`: the certificate was not accepted, so nobody is known. */
+  readonly caller: Caller | undefined;
+  readonly remoteAddress: string;
+  readonly requestId: string;
+  readonly reason: AppError;
 }
 
 export function endpointsOf<Routes extends RouteTable>(

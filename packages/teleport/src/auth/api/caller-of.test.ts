@@ -11,7 +11,8 @@ import type { TlsAuthority } from '../../ca/tls-authority.ts';
 import { issueHostTls, issueUserTls } from '../../ca/tls-issue.ts';
 import { serverTlsOptions } from '../../ca/tls-options.ts';
 import { collectedLog, testHandlers, testRoutes, testRules, testTransport } from './api.fixture.ts';
-import { type RefusedCall, startApiServer } from './api-server.ts';
+import { startApiServer } from './api-server.ts';
+import type { RefusedCall } from './call.ts';
 import { certificateCaller } from './caller-of.ts';
 
 const hourMs = 3600 * 1000;

@@ -7,7 +7,7 @@ import { AppError } from '@sallyport/contracts/errors.ts';
 import { type AuditEvent, parseEvent } from '@sallyport/contracts/events/event.ts';
 import type { AuditLog, PositionedLog } from '../../audit/audit-log.ts';
 import { positionGap } from '../../audit/outbox-drain.ts';
-import type { ApiLog } from './api-server.ts';
+import type { ApiLog } from './api-log.ts';
 import type { Handler } from './handler.ts';
 import { FilePositions, type IntakePositions, positionsInLog } from './intake-positions.ts';
 import { UnreadableEvents } from './unreadable-events.ts';

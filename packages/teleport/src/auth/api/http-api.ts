@@ -9,17 +9,23 @@ import { aliveHeader } from '@sallyport/contracts/api/signs-of-life.ts';
 import { versionHeader, versionRefusal } from '@sallyport/contracts/api/versions.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import type { ApiLimits } from './api-limits.ts';
+import type { ApiLog } from './api-log.ts';
 import type { ApiMetrics } from './api-metrics.ts';
-import type { ApiLimits, ApiLog, ApiServerOptions, RefusedCall } from './api-server.ts';
-import { admit, answerOf, type Endpoint, linesOf, type RouteTable, readCall } from './call.ts';
+import { admit, answerOf, type Endpoint, linesOf, type RefusedCall, readCall } from './call.ts';
 import type { CallContext, Caller } from './handler.ts';
 import type { HttpListener } from './listener.ts';
 import { Pulse } from './pulse.ts';
+import type { CallerRules } from './rights.ts';
 import { aliveLineOf, writeStream } from './stream-answer.ts';
 import { addressKey, TokenBuckets } from './token-buckets.ts';
 
-export interface HttpApiOptions
-  extends Pick<ApiServerOptions<RouteTable>, 'rules' | 'version' | 'log' | 'metrics' | 'onRefused'> {
+export interface HttpApiOptions {
+  readonly rules: CallerRules;
+  readonly version: string;
+  readonly log: ApiLog;
+  readonly metrics?: ApiMetrics;
+  readonly onRefused?: (refused: RefusedCall) => void;
   readonly limits: ApiLimits;
   readonly listener: HttpListener;
 }

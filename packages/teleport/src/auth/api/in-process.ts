@@ -6,7 +6,7 @@ import type { HttpAnswer, HttpRequest, Transport } from '@sallyport/contracts/ap
 import { errorAnswer, noRoute } from '@sallyport/contracts/api/error-answer.ts';
 import type { RawParts } from '@sallyport/contracts/api/request-parts.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
-import type { ApiLog } from './api-server.ts';
+import type { ApiLog } from './api-log.ts';
 import { admit, answerOf, type Endpoint, endpointsOf, linesOf, type RouteTable, readCall } from './call.ts';
 import type { CallContext, Caller, Handlers } from './handler.ts';
 import type { CallerRules } from './rights.ts';

@@ -9,14 +9,46 @@ import { basename, dirname, join } from 'node:path';
 import type { TLSSocket, TlsOptions } from 'node:tls';
 import { alpnProtocols } from '@sallyport/contracts/api/tunnel.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
-import type { ApiLimits, ApiServer, TlsListener } from './api-server.ts';
+import type { RelayVerdict } from '../../ssh-transport/ssh-server.ts';
+import type { ApiLimits } from './api-limits.ts';
 import type { Caller } from './handler.ts';
 import { RelayedConnections } from './relayed-connections.ts';
+
+/** Resolves when the server listens; rejects as listening does. */
+export type Bind = (server: Server, at: { readonly host: string; readonly port: number }) => Promise<void>;
+
+export interface TlsListener {
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+  /** How it comes to listen; default: the address is bound. */
+  readonly bind?: Bind | undefined;
+  /**
+   * Key, certificate and client CAs. The server itself sees to TLS 1.3, to asking for a client certificate and to
+   * going on without one.
+   */
+  readonly tls: TlsOptions;
+  /**
+   * Asked at every call, not once a connection: expiry and locks bite on connections that live on. Throws
+   * AppError (`denied`) for a certificate that is not accepted; without any the caller is `anyone`.
+   */
+  readonly callerOf: (socket: TLSSocket) => Caller | Promise<Caller>;
+  /** Judges the signed line of a proxy that hands over a connection: whose it is. Without it such lines are refused. */
+  readonly relayed?: (line: string) => Promise<RelayVerdict>;
+  readonly onRelayRefused?: (reason: string, remote: string) => void;
+}
+
+export interface SocketListener {
+  /** Mode 0600. Whoever can open it is the administrator; the header X-Sallyport-Operator may name the person. */
+  readonly socketPath: string;
+}
+
+export type ListeningAt = { readonly host: string; readonly port: number } | { readonly socketPath: string };
 
 export interface HttpListener {
   /** Made when the HTTP layer asks, once. */
   server(onRequest: RequestListener): Server;
-  start(): Promise<ApiServer['address']>;
+  start(): Promise<ListeningAt>;
   /** Throws AppError `denied`. */
   callerOf(socket: Socket, operator: string | undefined): Caller | Promise<Caller>;
   replaceTls(tls: TlsOptions): void;

@@ -1,5 +1,5 @@
 // Which second factor a log-in needs, and whether the one that was given holds.
-import type { SecondFactor } from '../auth-service.ts';
+import type { SecondFactor } from '../auth-settings.ts';
 import type { Write } from '../store/store.ts';
 import type { Challenges } from './challenge.ts';
 import type { Device } from './device.ts';

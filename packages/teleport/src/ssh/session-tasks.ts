@@ -14,10 +14,16 @@ const strayLooks = 4;
 /** A stray that forks while we look has children: a few rounds, then the next look. */
 const strayRounds = 3;
 
+/** Processes looked at together: whoever starts many must not take the daemon's descriptors. */
+const lookedAtOnce = 64;
+/** Parents that are followed; nobody's PAM helpers go deeper. */
+const maxAncestors = 8;
+
 /** What of the session's processes is known besides the cgroup. */
 export interface TaskMarks {
   readonly auditSessionId: number | undefined;
-  /** Bears the same audit id, and is none of the session's. */
+  readonly leaderPid: number;
+  /** Bears the same audit id, as does what it runs for PAM, and is none of the session's. */
   readonly supervisorPid: number;
 }
 
@@ -54,9 +60,19 @@ export class SessionTasks implements Standstill {
   async kill(): Promise<void> {
     this.close();
     const { log } = this.#options;
-    const cgroup = this.#options.cgroup();
-    await this.#gather().catch((err) => log.warn({ err }, 'what left a cgroup was not looked for'));
-    await cgroup?.kill().catch((err) => log.error({ err }, 'a cgroup was not killed'));
+    // The many do not wait for us to look for the few.
+    const [, strays] = await Promise.all([
+      this.#killCgroup(),
+      this.#gather().catch((err) => log.warn({ err }, 'what left a cgroup was not looked for')),
+    ]);
+    if (strays) await this.#killCgroup();
+  }
+
+  async #killCgroup(): Promise<void> {
+    const { cgroup, log } = this.#options;
+    await cgroup()
+      ?.kill()
+      .catch((err) => log.error({ err }, 'a cgroup was not killed'));
   }
 
   /** Nothing is kept frozen any more. */
@@ -110,40 +126,54 @@ export class SessionTasks implements Standstill {
     }, keepMs);
   }
 
-  /** Strays come back into the cgroup, where they share the fate of the rest. */
-  async #gather(): Promise<void> {
+  /** Strays come back into the cgroup, where they share the fate of the rest. Tells how many. */
+  async #gather(): Promise<number> {
     const marks = this.#options.marks();
     const cgroup = this.#options.cgroup();
-    if (!cgroup || marks?.auditSessionId === undefined) return;
+    if (!cgroup || marks?.auditSessionId === undefined) return 0;
+    let gathered = 0;
     for (let round = 0; round < strayRounds; round++) {
-      const inside = new Set(await cgroup.procs());
-      const strays = await bearersOf(marks, inside);
-      if (strays.length === 0) return;
+      const strays = await straysOf(marks, new Set(await cgroup.procs()));
+      if (strays.length === 0) break;
+      gathered += strays.length;
       for (const pid of strays) {
         this.#options.log.warn({ pid }, 'a process had left the cgroup of its session; it is taken back');
         await cgroup.adopt(pid).catch(() => {}); // ended meanwhile
       }
     }
+    return gathered;
   }
 }
 
-/** Processes outside that bear the session's audit id; not its supervisor, nor what that one runs for PAM. */
-async function bearersOf({ auditSessionId, supervisorPid }: TaskMarks, inside: ReadonlySet<number>) {
-  const names = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-  const found = await Promise.all(
-    names.map(async (name) => {
-      const pid = Number(name);
-      if (pid === supervisorPid || inside.has(pid)) return [];
-      const id = await readFile(`/proc/${name}/sessionid`, 'latin1').catch(() => '');
-      if (Number(id) !== auditSessionId || id === '') return [];
-      return (await parentOf(name)) === supervisorPid ? [] : [pid];
-    }),
-  );
-  return found.flat();
+/** Processes outside that bear the session's audit id and do not descend from its supervisor past its leader. */
+async function straysOf(marks: TaskMarks, inside: ReadonlySet<number>): Promise<number[]> {
+  const outside = (await readdir('/proc'))
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => !inside.has(pid));
+  const found: number[] = [];
+  for (let at = 0; at < outside.length; at += lookedAtOnce) {
+    const some = outside.slice(at, at + lookedAtOnce);
+    const strays = await Promise.all(some.map((pid) => isStray(pid, marks, inside)));
+    found.push(...some.filter((_, index) => strays[index]));
+  }
+  return found;
 }
 
-async function parentOf(name: string): Promise<number | undefined> {
-  const text = await readFile(`/proc/${name}/stat`, 'latin1').catch(() => undefined);
+async function isStray(pid: number, marks: TaskMarks, inside: ReadonlySet<number>): Promise<boolean> {
+  const id = await readFile(`/proc/${pid}/sessionid`, 'latin1').catch(() => '');
+  if (id === '' || Number(id) !== marks.auditSessionId) return false;
+  let ancestor: number | undefined = pid;
+  for (let n = 0; n < maxAncestors && ancestor; n++) {
+    if (ancestor === marks.supervisorPid) return false;
+    if (ancestor === marks.leaderPid || inside.has(ancestor)) return true;
+    ancestor = await parentOf(ancestor);
+  }
+  return true;
+}
+
+async function parentOf(pid: number): Promise<number | undefined> {
+  const text = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => undefined);
   // The program's name may hold blanks and parentheses.
   return text === undefined ? undefined : Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[1]);
 }

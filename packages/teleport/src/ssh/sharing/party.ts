@@ -152,7 +152,7 @@ export class Party {
     if (!this.#open) return 'it does not take anybody now';
     if (facts.terminal === undefined) return 'it has no terminal';
     const owner = { user: facts.user, roles: facts.roles };
-    return this.#roster.isFull(person.user) ?? sharing.refusesJoin(person, owner, mode);
+    return sharing.refusesJoin(person, owner, mode) ?? this.#roster.isFull(person.user);
   }
 
   #enter(seat: Seat): void {

@@ -102,7 +102,7 @@ describe('a moderated session', { skip, timeout: 240_000 }, () => {
     const max = await stage.moderate(sid);
     assert.equal((await stage.session(sid))?.state, 'pending');
     assert.deepEqual(stage.processes(), [], 'one is not enough');
-    const mona = await stage.moderate(sid, 'mona');
+    const mona = await stage.moderateHere(sid, 'mona');
     await owner.shows(/\$ /);
     const ticks = new Ticks(account, 'two');
     owner.type(`${ticks.command()}\r`);
@@ -115,7 +115,7 @@ describe('a moderated session', { skip, timeout: 240_000 }, () => {
     t.diagnostic(`one of two left: last sign of life after ${stillMs.toFixed(0)} ms`);
     assert.ok(stillMs < 1_000, `${stillMs} ms`);
     const from = owner.shown.length;
-    await stage.moderate(sid, 'mona');
+    await stage.moderateHere(sid, 'mona');
     await owner.shows(/The session goes on/, from);
     await ticks.moves();
 
@@ -136,7 +136,7 @@ describe('a moderated session', { skip, timeout: 240_000 }, () => {
     for (const { name } of (await locks()).filter(({ user }) => user === 'max'))
       await cluster.tctl('rm', `lock/${name}`);
     await until('max may come again', async () => {
-      const moderator = await stage.moderate(sid).catch(() => undefined);
+      const moderator = await stage.moderateHere(sid).catch(() => undefined);
       return moderator !== undefined;
     });
     await ticks.moves();
@@ -159,7 +159,7 @@ describe('a moderated session', { skip, timeout: 240_000 }, () => {
     t.diagnostic(`out and paused ${ms} ms after the end of the certificate`);
     assert.ok(ms > -1_000 && ms < 1_000, `${ms} ms`);
     await cluster.certifyFor('max', 3_600_000);
-    const max = await stage.moderate(sid);
+    const max = await stage.moderateHere(sid);
     await owner.shows(/The session goes on/);
     max.type('t');
     await owner.shows(/The moderator max ended it/);
@@ -180,7 +180,7 @@ describe('a moderated session', { skip, timeout: 240_000 }, () => {
     const first = await shell();
     const bobs = async () => (await cluster.sessions()).filter(({ spec }) => spec.owner === 'bob');
     const [held] = await until('it is held', async () => (await bobs()).length === 1 && bobs());
-    const max = await stage.moderate(held?.metadata.name ?? '');
+    const max = await stage.moderateHere(held?.metadata.name ?? '');
     for (const refused of [
       await open((session) => session.exec('id')),
       await open((session) => session.subsystem('sftp')),
@@ -230,7 +230,7 @@ describe('a moderated session', { skip, timeout: 240_000 }, () => {
     const stillMs = Math.max(await ticks.stops(), await astray.stops()) - killedAt;
     t.diagnostic(`moderator killed, nothing recorded: last sign of life after ${stillMs.toFixed(0)} ms`);
     assert.ok(stillMs < 1_000, `${stillMs} ms`);
-    const again = await stage.moderate(sid);
+    const again = await stage.moderateHere(sid, 'max', 'node-2');
     await Promise.all([ticks.moves(), astray.moves()]);
     again.type('t');
     await owner.shows(/The moderator max ended it/);
@@ -242,9 +242,9 @@ describe('a moderated session', { skip, timeout: 240_000 }, () => {
 
   test('ends with the daemon that is killed, paused or not, and is on record after the next start', async (t: TestContext) => {
     const paused = await stage.begin('bob');
-    const max = await stage.moderate(paused.sid);
+    const max = await stage.moderateHere(paused.sid);
     const running = await stage.begin('bob');
-    await stage.moderate(running.sid, 'mona');
+    await stage.moderateHere(running.sid, 'mona');
     const frozen = new Ticks(account, 'frozen');
     const free = new Ticks(account, 'free');
     for (const [{ owner }, ticks] of [
@@ -255,7 +255,7 @@ describe('a moderated session', { skip, timeout: 240_000 }, () => {
       owner.type(`${ticks.command('setsid nohup')}\r`);
       await ticks.moves();
     }
-    max.child.kill('SIGKILL');
+    max.cut();
     await paused.owner.shows(/The session is paused/);
     await frozen.stops();
     const killedAt = performance.now();

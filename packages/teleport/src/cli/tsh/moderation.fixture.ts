@@ -12,7 +12,7 @@ import {
   joinVariables,
   type SessionTracker,
 } from '@sallyport/contracts/api/session-trackers.ts';
-import type { ClientSession } from '../../ssh-transport/ssh-client.ts';
+import type { ClientSession, SshClient } from '../../ssh-transport/ssh-client.ts';
 import { type Account, type TestCluster, tshProgram, until } from './cluster.fixture.ts';
 import { connectNode, type NodeLink } from './connect-node.ts';
 import { type Profile, requireProfile } from './profile.ts';
@@ -58,6 +58,20 @@ export interface Moderator {
   readonly ended: Promise<unknown[]>;
   shown(): string;
   type(keys: string): void;
+}
+
+export interface ModeratorHere {
+  type(keys: string): void;
+  /** The connection ends. */
+  cut(): void;
+}
+
+async function enter(client: SshClient, sid: string, mode: JoinMode): Promise<ClientSession> {
+  const session = await client.openSession();
+  await session.env(joinVariables.sid, sid);
+  await session.env(joinVariables.mode, mode);
+  if (!(await session.shell())) throw new Error('no channel');
+  return session;
 }
 
 export class Stage {
@@ -131,11 +145,19 @@ export class Stage {
     change: Partial<Profile> = {},
   ): Promise<ClientSession> {
     const { client } = await this.link(name, joinLogin, 'node-1', change);
-    const session = await client.openSession();
-    await session.env(joinVariables.sid, sid);
-    await session.env(joinVariables.mode, mode);
-    if (!(await session.shell())) throw new Error('no channel');
-    return session;
+    return enter(client, sid, mode);
+  }
+
+  /** A moderator inside this process, which is quicker to be had. */
+  async moderateHere(sid: string, name = 'max', node = 'node-1'): Promise<ModeratorHere> {
+    const { client, close } = await this.link(name, joinLogin, node);
+    const session = await enter(client, sid, 'moderator');
+    let shown = '';
+    session.stdout.on('data', (bytes: Buffer) => {
+      shown += bytes;
+    });
+    await until(`${name} is in`, () => shown.includes('as moderator'));
+    return { type: (keys) => void session.stdin.write(Buffer.from(keys)), cut: close };
   }
 
   async eventsOf(event: string, sid: string): Promise<Record<string, unknown>[]> {

@@ -133,7 +133,7 @@ export interface PackagesConfig {
 
 /** Something accepted that the operator should know about. Never silent: the daemon logs each at start. */
 export interface ConfigWarning {
-  readonly code: 'both_upstreams' | 'not_in_effect';
+  readonly code: 'both_upstreams' | 'not_in_effect' | 'events_apart';
   /** Dotted path of the key. */
   readonly key: string;
   readonly message: string;

@@ -364,3 +364,21 @@ test('the fixture of every key is complete', async () => {
   const missing = names(teleportYaml.fields).filter((name) => !text.includes(`${name}:`));
   assert.deepEqual(missing, ['auth_server', 'proxy_server'], 'which belong to version v3');
 });
+
+test('events in files beside a shared store are warned of, at their place', () => {
+  const storage = (uris: string) => `version: v3
+teleport:
+  storage:
+    type: postgresql
+    conn_string: "postgresql://t@db.example.com/t"
+    audit_events_uri: ${uris}
+auth_service: {enabled: true, cluster_name: c}
+`;
+  const warned = (text: string) => loadConfig(text).warnings.filter(({ code }) => code === 'events_apart');
+  const [warning] = warned(storage('["file:///var/log/t", "stdout://"]'));
+  assert.equal(warning?.key, 'teleport.storage.audit_events_uri');
+  assert.deepEqual([warning.line, warning.column], [6, 5]);
+  assert.deepEqual(warned(storage('["file:///var/log/t", "postgresql://t@db.example.com/e"]')), []);
+  assert.deepEqual(warned(storage('["file:///var/log/t"]').replace('enabled: true', 'enabled: false')), []);
+  assert.deepEqual(warned('teleport: {storage: {audit_events_uri: "file:///var/log/t"}}'), []);
+});

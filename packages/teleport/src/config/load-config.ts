@@ -87,7 +87,8 @@ function checkDialect(raw: Raw, reader: YamlReader): void {
   });
 }
 
-function checkStorage({ teleport: { storage } }: Raw, reader: YamlReader): void {
+function checkStorage(raw: Raw, reader: YamlReader): void {
+  const { storage } = raw.teleport;
   const key = 'teleport.storage';
   const type = reader.given.get(`${key}.type`);
   const connString = reader.given.get(`${key}.conn_string`);
@@ -103,6 +104,16 @@ function checkStorage({ teleport: { storage } }: Raw, reader: YamlReader): void 
       events,
       `${key}.audit_events_uri: stdout:// cannot be searched, so another place comes first`,
     );
+  const isApart = !storage.audit_events_uri.some((uri) => uri.startsWith('postgres'));
+  if (events && isApart && raw.auth_service.enabled && storage.type === 'postgresql')
+    reader.warnings.push({
+      code: 'events_apart',
+      key: `${key}.audit_events_uri`,
+      message:
+        'the store is one for all auth servers on it, the audit log is not: each of several would keep the events it ' +
+        'took in files of its own, where some may be twice and a search sees one server; put a postgresql:// place first',
+      ...events,
+    });
   const retention = reader.given.get(`${key}.retention_period`);
   if (retention && (storage.retention_period ?? dayMs) < dayMs)
     reader.problem(retention, `${key}.retention_period must be at least 24h: whole days are dropped`);

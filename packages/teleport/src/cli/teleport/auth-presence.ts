@@ -32,6 +32,28 @@ export function authServerDocument(facts: AuthServerFacts): AuthServerDocument {
   };
 }
 
+/** `teleport configure` cannot know; who sees another server can. */
+export function warnOfLogsApart(
+  cluster: Pick<ClusterCache, 'authServers' | 'onChange'>,
+  { hostUuid }: Pick<AuthServerFacts, 'hostUuid'>,
+  log: NodeLog,
+): () => void {
+  const told = new Set<string>();
+  const look = () => {
+    for (const { metadata, spec } of cluster.authServers) {
+      if (metadata.name === hostUuid || told.has(metadata.name)) continue;
+      told.add(metadata.name);
+      log.warn(
+        { auth_server: spec.hostname, addr: spec.addr },
+        'another auth server shares the store, and each keeps events in files of its own: some may be in both, and a ' +
+          'search sees one server; put a postgresql:// place first in teleport.storage.audit_events_uri',
+      );
+    }
+  };
+  look();
+  return cluster.onChange(look);
+}
+
 /** Each server speaks for the cluster by its own file: where they differ, hosts hear now this and now that. */
 export function warnOfOtherSettings(
   cluster: Pick<ClusterCache, 'authServers' | 'onChange'>,

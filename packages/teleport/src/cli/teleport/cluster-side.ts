@@ -17,7 +17,7 @@ import type { HostMember } from '../../membership/host-member.ts';
 import { becomeMember } from '../../membership/join-cluster.ts';
 import { type Membership, startMembership } from '../../membership/membership.ts';
 import type { NodeLog } from '../../ssh/node-log.ts';
-import { authServerDocument, warnOfOtherSettings } from './auth-presence.ts';
+import { authServerDocument, warnOfLogsApart, warnOfOtherSettings } from './auth-presence.ts';
 import { type AuthSide, openAuthSide, rolesOf } from './auth-side.ts';
 import { AdoptedBox, type AdoptedLog } from './generation/adopted-box.ts';
 import type { Generations } from './generation/generations.ts';
@@ -115,6 +115,7 @@ async function ofAuthHost(options: ClusterSideOptions, keys: HostKeys, closers: 
   const beats = membership.heartbeat(() => authServerDocument(facts));
   closers.push(() => beats.close());
   closers.push(warnOfOtherSettings(membership.cluster, facts, log));
+  if (positioned === undefined) closers.push(warnOfLogsApart(membership.cluster, facts, log));
   const problem = () => auth.problem() ?? opened.problem();
   // One log for all daemons of this host: nothing to adopt.
   return { clusterName, audit, adoptLogs: async () => [], stamp, membership, auth, problem };

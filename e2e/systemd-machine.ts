@@ -65,7 +65,7 @@ export class SystemdMachine extends DebianShell {
       await mkdir(name, { recursive: true });
     for (const unit of masked) await symlink('/dev/null', join(units, unit));
     await writeFile(join(layer, 'upper/etc/hostname'), `${host.name}\n`);
-    const cgroup = join((await cgroup2Mount()) ?? '', `sallyport-${process.pid}-${host.name}`);
+    const cgroup = join(await cgroups(), `sallyport-${process.pid}-${host.name}`);
     return new SystemdMachine(host, layer, cgroup);
   }
 
@@ -83,7 +83,9 @@ export class SystemdMachine extends DebianShell {
     await mkdir(this.#cgroup, { recursive: true });
     const unshare = 'unshare --mount --pid --fork --kill-child --cgroup --uts --ipc';
     const enterCgroup = `echo $$ >"$CGROUP/cgroup.procs" && exec ${unshare} sh -c "$BOOT"`;
-    const [file = '', ...args] = [...this.host.enter, 'sh', '-c', enterCgroup];
+    // A run that is killed takes the machine with it.
+    const mortal = ['setpriv', '--pdeathsig', 'KILL'];
+    const [file = '', ...args] = [...this.host.enter, ...mortal, 'sh', '-c', enterCgroup];
     const outside = spawn(file, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
@@ -143,4 +145,14 @@ export class SystemdMachine extends DebianShell {
     await this.#off();
     await rm(this.#layer, { recursive: true, force: true });
   }
+}
+
+/** Where cgroup v2 is mounted; on a machine without it, where the daemon would mount it. */
+async function cgroups(): Promise<string> {
+  const found = await cgroup2Mount();
+  if (found !== undefined) return found;
+  await mkdir('/cgroup2', { recursive: true });
+  const { status, stderr } = await run('mount', ['-t', 'cgroup2', 'cgroup2', '/cgroup2']);
+  if (status !== 0) throw new Error(`cgroup v2 cannot be mounted: ${stderr}`);
+  return '/cgroup2';
 }

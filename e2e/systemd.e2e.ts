@@ -90,6 +90,12 @@ systemctl enable --now teleport`);
     const [main, status] = await shown('MainPID', 'StatusText');
     assert.equal(main, (await box.ok('cat /run/teleport.pid')).trim());
     assert.equal(status, `version ${oldVersion} serves`);
+    // LimitNOFILE, or all that this machine allows.
+    const files = /^Max open files +(\d+) +(\d+)/m;
+    const [, soft = '', hard] = files.exec(await box.ok(`cat /proc/${main}/limits`)) ?? [];
+    const [, , most] = files.exec(await box.ok('cat /proc/1/limits')) ?? [];
+    assert.deepEqual([soft, hard], [soft, soft], 'both limits are one');
+    assert.equal(Number(soft), Math.min(524_288, Number(most)));
     // `teleport install systemd` writes what the package brings.
     const unit = (text: string) => text.split('\n').filter((line) => /^\w+=/.test(line));
     const installed = box.read('/lib/systemd/system/teleport.service');

@@ -82,25 +82,36 @@ static __noinline __u64 session_of_cgroup(struct cgroup *cgroup)
 	return 0;
 }
 
-static __always_inline void count_outside(void)
+static __always_inline struct outside *outside_of_cpu(void)
 {
 	__u32 zero = 0;
-	__u64 *count = bpf_map_lookup_elem(&outside, &zero);
 
-	if (count)
-		*count += 1;
+	return bpf_map_lookup_elem(&outside, &zero);
 }
 
-/* The task is in no lineage. By another key it may still be somebody's. */
-static __noinline struct lineage *adopt(struct task_struct *task)
+/*
+ * The task is in no lineage. By another key it may still be somebody's; that it is not is remembered, as the next task
+ * on this CPU is mostly the same. `steady`: no other task can come in between, as it can in programs of cgroups, which
+ * might read half of what was written.
+ */
+static __noinline struct lineage *adopt(struct task_struct *task, bool steady)
 {
+	__u32 generation = *(volatile __u32 *)&host.generation; /* before the maps are looked at */
 	struct cgroup *cgroup = READ(task, cgroups, dfl_cgrp);
 	__u32 tgid = READ(task, tgid), audit = audit_id_of(task);
 	__u32 reason = ATTRIBUTION_ADOPTED_CGROUP;
-	__u64 ref = session_of_cgroup(cgroup);
+	struct outside *known = outside_of_cpu();
+	__u64 id = READ(cgroup, kn, id), ref;
 	struct lineage entry = {};
 	struct session *session;
 
+	if (!known)
+		return NULL; /* never so */
+	if (steady && known->generation == generation && known->cgroup_id == id && known->audit_session_id == audit) {
+		known->count++;
+		return NULL;
+	}
+	ref = session_of_cgroup(cgroup);
 	if (!ref || !session_of(ref)) {
 		__u64 *by_audit = audit == NO_AUDIT_ID ? NULL : bpf_map_lookup_elem(&audits, &audit);
 
@@ -109,13 +120,18 @@ static __noinline struct lineage *adopt(struct task_struct *task)
 	}
 	session = ref ? session_of(ref) : NULL;
 	if (!session) {
-		count_outside();
+		known->count++;
+		if (steady) {
+			known->cgroup_id = id;
+			known->audit_session_id = audit;
+			known->generation = generation;
+		}
 		return NULL;
 	}
 	entry.session = ref;
 	entry.start_boottime = READ(task, group_leader, start_boottime);
 	entry.since = entry.start_boottime;
-	entry.cgroup_id = READ(cgroup, kn, id);
+	entry.cgroup_id = id;
 	entry.audit_session_id = audit;
 	/* what is there is of an earlier session or of a process of the past, or of a sibling thread just now */
 	if (bpf_map_update_elem(&lineage, &tgid, &entry, BPF_ANY)) {
@@ -131,7 +147,8 @@ static __noinline struct lineage *adopt(struct task_struct *task)
  * The session the task is in, and its lineage entry; NULL when in none. start_boottime guards against a pid
  * used again. A stale or foreign entry falls through to the other keys.
  */
-static __always_inline struct session *member(struct task_struct *task, __u32 tgid, struct lineage **entry)
+static __always_inline struct session *member_steady(struct task_struct *task, __u32 tgid, struct lineage **entry,
+						     bool steady)
 {
 	struct lineage *found = bpf_map_lookup_elem(&lineage, &tgid);
 
@@ -152,11 +169,17 @@ static __always_inline struct session *member(struct task_struct *task, __u32 tg
 			}
 		}
 	}
-	found = adopt(task);
+	found = adopt(task, steady);
 	if (!found)
 		return NULL;
 	*entry = found;
 	return session_of(found->session);
+}
+
+/* In a tracing program. */
+static __always_inline struct session *member(struct task_struct *task, __u32 tgid, struct lineage **entry)
+{
+	return member_steady(task, tgid, entry, true);
 }
 
 /* What the task says of itself, and whether that changed since its last record: cgroup, audit session id. */

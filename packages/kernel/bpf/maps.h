@@ -97,12 +97,11 @@ struct {
 	__type(value, __u64);
 } destinations SEC(".maps");
 
-/* Hook runs that ended because the task is in no session. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct outside);
 } outside SEC(".maps");
 
 /*

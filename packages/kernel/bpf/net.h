@@ -290,7 +290,7 @@ static __always_inline void on_address(struct bpf_sock_addr *ctx, bool six, __u8
 	struct connect_attempt attempt = {};
 	struct record_connect *record = &attempt.record;
 	struct lineage *entry;
-	struct session *session = member(task, thread >> 32, &entry);
+	struct session *session = member_steady(task, thread >> 32, &entry, false);
 
 	if (!session || !wants(session, KIND_NETWORK))
 		return;

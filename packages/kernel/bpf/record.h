@@ -193,14 +193,10 @@ static __always_inline void put_tlv(struct scratch *s, __u32 at, __u16 tag, __u3
 
 static __always_inline void zero_padding(struct scratch *s, __u32 at, __u32 length)
 {
-	__u64 zero = 0;
-
 	at += sizeof(struct tlv) + length;
-	if (at > SCRATCH_HEAD + WIRE_MAX_ARGV + 1024)
-		return;
 	barrier_var(at);
 	if (at <= SCRATCH_HEAD + WIRE_MAX_ARGV + 1024)
-		bpf_probe_read_kernel(s->data + at, sizeof(zero), &zero);
+		*(volatile __u64 *)(s->data + at) = 0;
 }
 
 #endif

@@ -28,7 +28,7 @@ struct host {
 	__u64 root_mount;
 	__u64 user_ns;
 	__u32 handed_over;       /* 1: the recorder before left in order, everything it read is in the spools */
-	__u32 reserved;
+	__u32 generation;        /* of what decides who is in a session: another one after each new key */
 	__u64 build;             /* of the BPF object whose programs run; 0: of more than one, for the moment */
 	__u64 skipped;           /* runs of programs that the kernel skipped, as far as they are in sessions' losses */
 };
@@ -105,6 +105,17 @@ struct connection {
 	struct record_connect record; /* as connect() was called: later transitions run in softirq, of whomever */
 	__u64 started;
 	__u64 established;       /* ktime; 0: not yet */
+};
+
+/*
+ * A CPU's: hook runs that ended because the task is in no session, and what was found so last. Cgroup and audit session
+ * id are each known to be nobody's in that generation, whichever task wrote which of them.
+ */
+struct outside {
+	__u64 count;
+	__u64 cgroup_id;
+	__u32 audit_session_id;
+	__u32 generation;
 };
 
 /* A datagram socket has sent there. */

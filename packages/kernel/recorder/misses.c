@@ -12,13 +12,14 @@
 __u64 misses_outside(struct kernel *kernel)
 {
 	int cpus = libbpf_num_possible_cpus();
-	__u64 values[cpus > 0 ? cpus : 1], sum = 0;
+	struct outside values[cpus > 0 ? cpus : 1];
+	__u64 sum = 0;
 	__u32 zero = 0;
 
 	if (cpus < 1 || bpf_map_lookup_elem(kernel->outside_fd, &zero, values))
 		return 0;
 	for (int i = 0; i < cpus; i++)
-		sum += values[i];
+		sum += values[i].count;
 	return sum;
 }
 

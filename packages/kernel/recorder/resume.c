@@ -97,6 +97,7 @@ int resume_start(struct kernel *with, const struct options *given)
 		if (kernel->sessions[slot].ref)
 			resume(slot, now, interrupted);
 	freezer_publish();
+	__atomic_add_fetch(&kernel->host->generation, 1, __ATOMIC_SEQ_CST);
 	if (sessions_count())
 		return calls_watch(kernel, true);
 	return 0;

@@ -148,6 +148,8 @@ int session_watch(const struct control_watch *request, struct control_watched *a
 		session_forget(watched);
 		return error;
 	}
+	/* what was found to be nobody's before the keys above is looked at again */
+	__atomic_add_fetch(&kernel->host->generation, 1, __ATOMIC_SEQ_CST);
 	answer->session = watched->ref;
 	answer->realtime_offset = session->realtime_offset;
 	return 0;

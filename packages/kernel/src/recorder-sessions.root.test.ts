@@ -187,6 +187,31 @@ describe('sessions', { skip }, () => {
     assert.ok(ofType(events, 'attribution').some((event) => event.reason === 'adopted_cgroup'));
   });
 
+  test('a stranger that was found to be nobody’s is looked at again when its cgroup becomes a session’s', async (t) => {
+    const stop = join(dir, 'stop-stranger');
+    const other = await host.open(t, ['/bin/sleep', '30']);
+    other.go();
+    const session = await TestSession.block(host, ['/bin/sleep', '30']);
+    t.after(() => session.remove());
+    const flood = `echo $$ >${session.cgroupDir}/cgroup.procs; exec ${program('opens')} until ${stop} /etc/passwd`;
+    const stranger = spawn('/bin/sh', ['-c', flood], { stdio: 'ignore' });
+    const seen = (await host.client.stats()).outsideTasks;
+    await until('it opens', async () => (await host.client.stats()).outsideTasks > seen + 2_000);
+    await host.client.watch({ ...session.request, sessionId: session.id });
+    session.go();
+    await until(
+      'it is adopted',
+      async () => (await host.client.totals(session.id)).kinds.disk.recorded > 1_000,
+    );
+    await writeFile(stop, '');
+    await once(stranger, 'exit');
+    session.leader.kill('SIGKILL');
+    await session.idle();
+    const { events } = await session.end();
+    const reasons = ofType(events, 'attribution').map(({ pid, reason }) => ({ pid, reason }));
+    assert.deepEqual(reasons, [{ pid: stranger.pid, reason: 'adopted_cgroup' }]);
+  });
+
   test('a stranger with the session’s audit id alone is adopted, and that is told', async (t) => {
     // Blocks with the same audit id as the leader, in no cgroup of a session, before the watch begins.
     const session = await TestSession.block(host, ['/bin/sh', '-c', 'exec sleep 30']);

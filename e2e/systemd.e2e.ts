@@ -160,11 +160,7 @@ systemctl enable --now teleport`);
     assert.equal((await ssh('echo next')).stdout, 'next\n');
     assert.equal(await live.end(), 0);
     assertWhole(await ended('reloaded'));
-    await until(
-      'the old daemon has left',
-      async () => (await box.sh(`kill -0 ${before}`)).status !== 0,
-      30_000,
-    );
+    await gone(before);
     assert.deepEqual([await mainPid(), ...(await shown('ActiveState', 'NRestarts'))], [now, 'active', '0']);
   });
 
@@ -194,6 +190,30 @@ systemctl enable --now teleport`);
     assert.equal((await ssh('echo newer')).stdout, 'newer\n');
     assert.equal(await live.end(), 0);
     assertWhole(await ended('upgraded'));
+    await gone(before);
+  });
+
+  test('a new daemon that is killed beside the old one is replaced by it, and systemd follows', async () => {
+    const live = await begin('beside');
+    const before = await mainPid();
+    await box.ok('systemctl reload teleport');
+    const killed = await mainPid();
+    await box.ok(`kill -9 ${killed}`);
+    const third = await until(
+      'another one serves',
+      async () => {
+        const [main = '', state] = await shown('MainPID', 'SubState');
+        return ![before, killed].includes(main) && state === 'running' && main;
+      },
+      60_000,
+    );
+    assert.equal((await box.ok('cat /run/teleport.pid')).trim(), third);
+    await live.echoes('beside a third');
+    assert.equal((await ssh('echo third')).stdout, 'third\n');
+    assert.equal(await live.end(), 0);
+    assertWhole(await ended('beside'));
+    await gone(before);
+    assert.deepEqual([await mainPid(), ...(await shown('ActiveState', 'NRestarts'))], [third, 'active', '0']);
   });
 
   test('kill -9 of the main process: systemd starts it again, and the record is finished', async () => {
@@ -279,6 +299,11 @@ async function shown(...names: string[]): Promise<string[]> {
       .map((line) => line.split(/=(.*)/s) as [string, string]),
   );
   return names.map((name) => values.get(name) ?? '');
+}
+
+/** A process of the machine, which ends by itself. */
+async function gone(pid: string): Promise<void> {
+  await until(`process ${pid} has left`, async () => (await box.sh(`kill -0 ${pid}`)).status !== 0, 30_000);
 }
 
 async function mainPid(): Promise<string> {

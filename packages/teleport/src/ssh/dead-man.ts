@@ -11,13 +11,17 @@ const script = 'read _; { echo 1 >"$1"; } 2>/dev/null || echo 1 >"$2"';
 
 export class DeadMan {
   readonly #child: ChildProcess;
+  #dismissed = false;
 
-  private constructor(child: ChildProcess) {
+  private constructor(child: ChildProcess, gone: () => void) {
     this.#child = child;
+    child.once('exit', () => {
+      if (!this.#dismissed) gone();
+    });
   }
 
-  /** Resolves when it waits. */
-  static async watchOver(cgroupDir: string): Promise<DeadMan> {
+  /** Resolves when it waits. `gone`: it does not any more, and nobody dismissed it. */
+  static async watchOver(cgroupDir: string, gone: () => void): Promise<DeadMan> {
     const files = ['cgroup.kill', 'cgroup.freeze'].map((name) => join(cgroupDir, name));
     // Detached: what ends the daemon's group must not end this first.
     const child = spawn('/bin/sh', ['-c', script, 'sallyport-dead-man', ...files], {
@@ -34,11 +38,12 @@ export class DeadMan {
     });
     // It was killed: its pipe breaks.
     child.stdin?.on('error', () => {});
-    return new DeadMan(child);
+    return new DeadMan(child, gone);
   }
 
   /** The session is over: nobody has to be killed for it. */
   dismiss(): void {
+    this.#dismissed = true;
     this.#child.kill('SIGKILL');
     this.#child.stdin?.destroy();
   }

@@ -237,15 +237,20 @@ async function sweep(
   const { finished, failed } = await recoverRecordings({ logDir, hostId: node.serverId, except: known });
   if (finished.length > 0) log.info({ recordings: finished.length }, 'interrupted recordings were finished');
   for (const { sid, error } of failed) log.error({ err: error, sid }, 'a recording could not be finished');
+  await removeEmpty(host, host.unrecorded, known);
   if (!kernel) return;
   for (const sid of watched.filter((one) => !known.has(one))) {
     log.warn({ sid }, 'the recorder watches a session this node knows nothing of; its watch is ended');
     await kernel.link.end(sid).catch((err) => log.error({ err, sid }, 'the watch did not end'));
   }
-  for (const sid of await SessionCgroup.list(kernel.cgroupPath, kernel.rootPath)) {
+  await removeEmpty(host, kernel, known);
+}
+
+async function removeEmpty({ log }: SessionHost, place: CgroupPlace, known: ReadonlySet<string>) {
+  for (const sid of await SessionCgroup.list(place.cgroupPath, place.rootPath)) {
     // What is not named like a session of ours is somebody else's.
     if (known.has(sid) || !sessionName.test(sid)) continue;
-    const cgroup = await reopen(kernel, sid);
+    const cgroup = await reopen(place, sid);
     await cgroup?.remove().catch((err) => log.warn({ err, sid }, 'an old cgroup was not removed'));
   }
 }

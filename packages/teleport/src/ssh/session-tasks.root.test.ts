@@ -1,6 +1,6 @@
 // What runs in a session that somebody must see, stopped and ended against its will: by real processes in real cgroups.
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
@@ -131,8 +131,20 @@ describe('what runs in a session', { skip: cannotLaunch() }, () => {
 
   test('is left alone by a dead man who was dismissed', async (t) => {
     const { cgroup, moves } = await session(t, 'writer');
-    (await DeadMan.watchOver(cgroup.dir)).dismiss();
+    let gone = 0;
+    (await DeadMan.watchOver(cgroup.dir, () => gone++)).dismiss();
     await moves('writer');
+    await moves('writer');
+    assert.equal(gone, 0);
+  });
+
+  test('is told when its dead man is killed', async (t) => {
+    const { cgroup, moves } = await session(t, 'writer');
+    let gone = 0;
+    await DeadMan.watchOver(cgroup.dir, () => gone++);
+    const pid = execFileSync('pgrep', ['--full', `sallyport-dead-man ${cgroup.dir}/`], { encoding: 'utf8' });
+    process.kill(Number(pid), 'SIGKILL');
+    await eventually('it is told', () => gone === 1);
     await moves('writer');
   });
 });
@@ -140,7 +152,7 @@ describe('what runs in a session', { skip: cannotLaunch() }, () => {
 /** Another process that watches over the cgroup, to be killed. */
 async function watchingDaemon(t: TestContext, dir: string): Promise<ChildProcess> {
   const script = `import { DeadMan } from ${JSON.stringify(join(import.meta.dirname, 'dead-man.ts'))};
-await DeadMan.watchOver(${JSON.stringify(dir)}); console.log('watches'); setInterval(() => {}, 1000);`;
+await DeadMan.watchOver(${JSON.stringify(dir)}, () => {}); console.log('watches'); setInterval(() => {}, 1000);`;
   const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', script], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });

@@ -199,7 +199,8 @@ export class Session {
   /** Also where the role takes a session that is not recorded: none that goes on unseen. */
   async #hold(): Promise<void> {
     const cgroup = this.#watch?.cgroup ?? this.#cgroup;
-    if (this.facts.attended && cgroup) this.#deadMan = await DeadMan.watchOver(cgroup.dir);
+    if (this.facts.attended && cgroup)
+      this.#deadMan = await DeadMan.watchOver(cgroup.dir, () => this.end(unguarded()));
     await this.party.begin();
   }
 
@@ -393,6 +394,14 @@ export class Session {
       await this.#request.channel.close();
     }
   }
+}
+
+function unguarded(): AppError {
+  return new AppError(
+    'unavailable',
+    'session.unguarded',
+    'What ends this session with the service was killed: it could outlive those who must see it.',
+  );
 }
 
 /** What sshd ends with 1; whatever else the host has against it is 254. */

@@ -71,6 +71,21 @@ export function createClient<Routes extends Readonly<Record<string, Route>>>(
   return Object.fromEntries(calls) as Client<Routes>;
 }
 
+/**
+ * A GET whose answer nobody has looked at. For who reads a field or two, checks those, and would wait longer for all
+ * shapes of the API to be made than for the answer.
+ */
+export async function ask(
+  transport: Transport,
+  path: string,
+  headers: Readonly<Record<string, string>>,
+): Promise<unknown> {
+  const answer = await transport({ method: 'GET', path, headers, body: undefined, signal: undefined });
+  const text = await answer.text();
+  if (answer.status >= 400) throw errorOf(answer.status, text);
+  return parseJson(text);
+}
+
 function toRequest(
   route: Route,
   { params = {}, query = {}, body }: Parts,
@@ -108,12 +123,14 @@ async function* readStream(route: Route, pending: Promise<HttpAnswer>): AsyncGen
 function checked(route: Route, text: string): unknown {
   const parsed = route.result.safeParse(parseJson(text));
   if (parsed.success) return parsed.data;
-  throw new AppError(
-    'internal',
-    'api.bad_answer',
-    `${route.method} ${route.path}: the answer has an unexpected shape.`,
-    { cause: parsed.error, hint: 'Client and cluster may be too many versions apart.' },
-  );
+  throw badAnswer(`${route.method} ${route.path}`, parsed.error);
+}
+
+export function badAnswer(call: string, cause?: unknown): AppError {
+  return new AppError('internal', 'api.bad_answer', `${call}: the answer has an unexpected shape.`, {
+    cause,
+    hint: 'Client and cluster may be too many versions apart.',
+  });
 }
 
 function parseJson(text: string): unknown {

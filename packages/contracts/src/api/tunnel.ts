@@ -1,7 +1,7 @@
-// What a proxy says when it opens a stream through a node's tunnel: the payload of the channel, as JSON. The stream
-// itself is raw bytes, as if the node had accepted a connection.
-import { z } from 'zod';
+// The names by which connections among our services are told apart. No schema: whoever dials needs them, and a command
+// line client would load all of zod for a name.
 
+/** A stream through a node's tunnel; its payload is in tunnel-opening.ts. */
 export const tunnelChannel = 'teleport-transport';
 /**
  * A channel of this type asks the node to dial again and to keep this tunnel as it is: another process serves the
@@ -15,9 +15,3 @@ export const alpnProtocols = {
   ssh: 'teleport-proxy-ssh',
   tunnel: 'teleport-reversetunnel',
 } as const;
-
-export const tunnelOpening = z.object({
-  /** Of the person's machine, as the proxy saw it: what the node checks certificates against, and logs. */
-  remote: z.strictObject({ host: z.string().max(255), port: z.int().min(0).max(65_535) }),
-});
-export type TunnelOpening = z.output<typeof tunnelOpening>;

@@ -2,7 +2,7 @@
 import { styleText } from 'node:util';
 import { AppError, describeError, exitCodes } from '@sallyport/contracts/errors.ts';
 import { Command, CommanderError } from 'commander';
-import { leaveOutLocales } from './zod-locales.ts';
+import { lightenZod } from './light-zod.ts';
 
 const usageExitCode = 2;
 
@@ -75,7 +75,7 @@ export async function run(command: Command, argv: readonly string[] = process.ar
   // Set by bin/ for this process; nothing that we start is to inherit it.
   delete process.env['NODE_COMPILE_CACHE'];
   // The daemon starts once, and what it loads need not be looked at.
-  if (command.name() !== 'teleport') leaveOutLocales();
+  if (command.name() !== 'teleport') lightenZod();
   try {
     await command.parseAsync([...argv]);
   } catch (error) {

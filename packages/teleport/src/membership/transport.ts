@@ -12,7 +12,7 @@ import { attemptHeader, onceHeader } from '@sallyport/contracts/api/once.ts';
 import type { HostRole } from '@sallyport/contracts/api/route.ts';
 import { alpnProtocols } from '@sallyport/contracts/api/tunnel.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
-import { clientTlsOptions, type TlsTrust } from '../ca/tls-options.ts';
+import type { TlsTrust } from '../ca/tls-options.ts';
 import { formatAddress } from '../config/address.ts';
 import type { Address } from '../config/config.ts';
 import { connectTimeoutOf, dialError, dialTls, severalFailed } from './dial.ts';
@@ -71,6 +71,8 @@ export function tlsTransport(options: TlsTransportOptions): MemberTransport {
     typeof options.addresses === 'function' ? options.addresses() : options.addresses;
   let preferred = '';
   const dialOnce = async (): Promise<Dialled> => {
+    // Schemas come with it, which whoever uses the socket need not wait for.
+    const { clientTlsOptions } = await import('../ca/tls-options.ts');
     const pair = identity?.();
     const tls = clientTlsOptions({
       ...(pair === undefined ? {} : { keyPem: pair.key, certPem: pair.cert }),

@@ -2,12 +2,8 @@
 // any NAT. Reconnects until it is closed. What the streams carry is the business of whoever takes them (the node's
 // own SSH server: the person's SSH runs through, encrypted between its ends).
 import type { Duplex } from 'node:stream';
-import {
-  alpnProtocols,
-  redialChannel,
-  tunnelChannel,
-  tunnelOpening,
-} from '@sallyport/contracts/api/tunnel.ts';
+import { alpnProtocols, redialChannel, tunnelChannel } from '@sallyport/contracts/api/tunnel.ts';
+import { tunnelOpening } from '@sallyport/contracts/api/tunnel-opening.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { Certificate } from '../ca/certificate.ts';
 import { identityExtensions } from '../ca/identity.ts';

@@ -1,7 +1,8 @@
 // The nodes that keep a reverse tunnel to this proxy. New streams go through a node's newest connection; an older one
 // keeps the streams it has, and takes over again when the newer one ends.
 import type { Duplex } from 'node:stream';
-import { redialChannel, type TunnelOpening, tunnelChannel } from '@sallyport/contracts/api/tunnel.ts';
+import { redialChannel, tunnelChannel } from '@sallyport/contracts/api/tunnel.ts';
+import type { TunnelOpening } from '@sallyport/contracts/api/tunnel-opening.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { SshConnection } from '../ssh-transport/ssh-server.ts';
 import type { ConnectedAgent } from './proxy.ts';

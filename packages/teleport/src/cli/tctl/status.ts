@@ -2,28 +2,27 @@
 import { fingerprint } from '../../ca/known-hosts.ts';
 import { parsePublicKeyLine } from '../../ca/public-key.ts';
 import { print, printJson, table } from '../output.ts';
-import { type AuthClient, withCluster } from './cluster.ts';
 import { oneFormatOf } from './format.ts';
+import { readAuthorities, readServers, readStatus } from './status-answers.ts';
+import { withWayToAuth } from './way-to-auth.ts';
 
 export async function statusAction(configPath: string | undefined, flags: { format: string }): Promise<void> {
   const format = oneFormatOf(flags.format, ['text', 'json']);
-  await withCluster(configPath, async ({ client }) => {
-    const [status, { resources }, servers] = await Promise.all([
-      client.ping(),
-      client.listResources({ params: { kind: 'cert_authority' } }),
-      authServers(client),
+  await withWayToAuth(configPath, async (way) => {
+    const [status, found, servers] = await Promise.all([
+      readStatus(way),
+      readAuthorities(way),
+      readServers(way),
     ]);
-    const authorities = resources
-      .filter((resource) => resource.kind === 'cert_authority')
-      .flatMap(({ spec }) =>
-        spec.ssh.map((line, i) => ({
-          ca: spec.type,
-          key_type: line.split(' ')[0] ?? '',
-          fingerprint: fingerprint(parsePublicKeyLine(line)),
-          state: i === 0 ? 'active' : 'trusted',
-          rotation: spec.rotation.phase,
-        })),
-      );
+    const authorities = found.flatMap(({ type, ssh, rotation }) =>
+      ssh.map((line, i) => ({
+        ca: type,
+        key_type: line.split(' ')[0] ?? '',
+        fingerprint: fingerprint(parsePublicKeyLine(line)),
+        state: i === 0 ? 'active' : 'trusted',
+        rotation: rotation.phase,
+      })),
+    );
     if (format === 'json') {
       return printJson({
         cluster: status.cluster_name,
@@ -53,17 +52,4 @@ export async function statusAction(configPath: string | undefined, flags: { form
     }
     for (const pin of status.ca_pins) print(`CA pin:  ${pin}`);
   });
-}
-
-/** Those whose heartbeats arrive; none where the daemon does not run. */
-async function authServers(client: AuthClient) {
-  const { resources } = await client.listResources({ params: { kind: 'auth_server' } });
-  return resources
-    .flatMap((resource) => (resource.kind === 'auth_server' ? [resource] : []))
-    .map(({ metadata, spec: { hostname, addr, version } }) => ({
-      uuid: metadata.name,
-      hostname,
-      addr,
-      version,
-    }));
 }

@@ -1,10 +1,9 @@
-// The API of the auth service as the person of a profile: mutual TLS that the proxy passes on and cannot read.
+// The API of the auth service as the person of a profile.
 import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
 import { type Client, createClient } from '@sallyport/contracts/api/client.ts';
-import { tlsTransport } from '../../membership/transport.ts';
 import { productVersion } from '../version.ts';
-import { type Profile, readKeys } from './profile.ts';
-import { parseProxyAddress } from './proxy-link.ts';
+import { authTransport } from './auth-transport.ts';
+import type { Profile } from './profile.ts';
 
 export interface AuthSession {
   readonly client: Client<typeof authRoutes>;
@@ -12,20 +11,7 @@ export interface AuthSession {
 }
 
 export async function authClient(profile: Profile): Promise<AuthSession> {
-  const keys = await readKeys(profile);
-  const transport = tlsTransport({
-    addresses: [parseProxyAddress(profile.web_proxy_addr)],
-    identity: () => ({ key: keys.tlsKey, cert: keys.tlsCertificate }),
-    trust: () => ({
-      cluster_name: profile.cluster,
-      tls_host_cas: certificatesIn(keys.tlsHostCas),
-      tls_user_cas: [],
-    }),
-  });
+  const transport = await authTransport(profile);
   const headers = { 'x-sallyport-version': productVersion() };
   return { client: createClient(authRoutes, transport, headers), close: () => transport.close() };
-}
-
-function certificatesIn(pem: string): string[] {
-  return pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
 }

@@ -1,27 +1,12 @@
 // What a command loads is what a person waits for: libraries it does not need must not creep in.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { has, start } from '../loaded-modules.fixture.ts';
 
 const main = join(import.meta.dirname, 'main.ts');
-const tell = `import { registerHooks } from 'node:module';
-registerHooks({ load(url, context, next) { process.stderr.write('loads ' + url + '\\n'); return next(url, context); } });`;
-
-/** Every module of a command of somebody who is not logged in: by then all of its code is there. */
-function modulesOf(...args: string[]): Promise<string[]> {
-  const hooks = `data:text/javascript,${encodeURIComponent(tell)}`;
-  const { PATH, NODE_COMPILE_CACHE } = process.env;
-  const env = { PATH, ...(NODE_COMPILE_CACHE && { NODE_COMPILE_CACHE }), TELEPORT_HOME: '/nonexistent' };
-  return new Promise((done) =>
-    execFile(process.execPath, ['--import', hooks, main, ...args], { env }, (_error, _stdout, stderr) =>
-      done(stderr.split('\n').filter((line) => line.startsWith('loads '))),
-    ),
-  );
-}
-
-const has = (modules: readonly string[], name: string) =>
-  modules.some((line) => line.includes(`/node_modules/${name}/`));
+/** Of somebody who is not logged in: by then all of a command's code is there. */
+const modulesOf = async (...args: string[]) => (await start(main, ...args)).modules;
 
 test('help, status and sessions load no schemas and no YAML', async () => {
   for (const args of [

@@ -79,8 +79,8 @@ static void open_streams(struct session *session)
 	for (int i = 0; i < 3; i++) {
 		if (pipe2(pipes[i], O_CLOEXEC) < 0)
 			fail("resources", errno, "pipes for the streams: %s", strerror(errno));
-		if (session->spec.sftp) /* a wake-up for each 64 KiB is what bulk costs; refused, it is slower */
-			fcntl(pipes[i][0], F_SETPIPE_SZ, BULK_PIPE);
+		/* A wake-up for each 64 KiB is what bulk costs; refused, it is slower. */
+		fcntl(pipes[i][0], F_SETPIPE_SZ, BULK_PIPE);
 		/* The leader reads its standard input and writes the other two. */
 		session->streams[i] = pipes[i][i == 0 ? 0 : 1];
 		session->daemon_streams[i] = pipes[i][i == 0 ? 1 : 0];

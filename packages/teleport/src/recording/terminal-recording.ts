@@ -68,8 +68,10 @@ export class TerminalRecording implements SessionRecording {
   readonly #seqs: SeqSet;
   /** Output found by `resume` that has no print line yet. */
   #unprinted: LiveRemains['unprinted'];
-  /** Print lines that could not be written. While there are any, nothing more is accepted. */
+  /** Print lines on their way to the disk: with the next event, or the next flush. */
   #owed: string[] = [];
+  /** They could not be written. Until they are, nothing more is accepted. */
+  #owedFailed = false;
   #flushTimer: NodeJS.Timeout | undefined;
   #syncTimer: NodeJS.Timeout | undefined;
   #syncFailure: AppError | undefined;
@@ -154,7 +156,7 @@ export class TerminalRecording implements SessionRecording {
     await this.#settle();
     const offset = await this.#chunks.append(bytes);
     const line = this.#prints.add(offset, bytes.length, this.#now());
-    if (line !== undefined) this.#owe(line);
+    if (line !== undefined) this.#owed.push(line);
     this.#flushTimer ??= setTimeout(() => this.#flush(), this.#options.coalesceMs ?? 20);
     this.#syncSoon();
   }
@@ -211,7 +213,7 @@ export class TerminalRecording implements SessionRecording {
       if (line !== undefined) this.#owed.push(line);
     }
     if (this.#syncFailure !== undefined) await this.#sync();
-    if (this.#owed.length > 0) await this.#writeOwed([]);
+    if (this.#owedFailed) await this.#writeOwed([]);
   }
 
   async #appendTo(part: PartType, events: readonly AuditEvent[]): Promise<void> {
@@ -248,19 +250,16 @@ export class TerminalRecording implements SessionRecording {
     if (line !== undefined) this.#owed.push(line);
   }
 
-  #owe(line: string): void {
-    this.#owed.push(line);
-    this.#writeOwed([]).catch(() => {});
-  }
-
   /** Owed print lines, then `lines`, in one write: all or none, and what was owed is still owed after a failure. */
   async #writeOwed(lines: readonly string[]): Promise<void> {
     const owed = this.#owed.splice(0);
     if (owed.length + lines.length === 0) return;
     try {
       await this.#lines.append(Buffer.from(`${[...owed, ...lines].join('\n')}\n`));
+      this.#owedFailed = false;
     } catch (cause) {
       this.#owed.unshift(...owed);
+      this.#owedFailed = true;
       throw cause;
     }
   }

@@ -4,6 +4,7 @@ import { Socket } from 'node:net';
 import { constants as osConstants } from 'node:os';
 import type { Duplex } from 'node:stream';
 import { AppError } from '@sallyport/contracts/errors.ts';
+import { HostOutput } from './host-output.ts';
 import type { Exit, LaunchedSession, SessionPipes, WindowSize } from './launch.ts';
 import { sizeWords } from './launch-spec.ts';
 import { type LauncherLine, parseLauncherLine } from './launcher-line.ts';
@@ -191,17 +192,17 @@ function openPipes({ supervisorPid, streams }: Ready): SessionPipes {
     const [stdin, stdout, stderr] = streams;
     const input = open(stdin, constants.O_WRONLY);
     const outputs = [stdout, stderr].map((fd) => open(fd, constants.O_RDONLY)) as [number, number];
-    return { stdin: writer(input), stdout: reader(outputs[0]), stderr: reader(outputs[1]) };
+    return {
+      stdin: writer(input),
+      stdout: HostOutput.ofPipe(outputs[0]),
+      stderr: HostOutput.ofPipe(outputs[1]),
+    };
   } catch (cause) {
     for (const fd of opened) closeSync(fd);
     throw new AppError('unavailable', 'launch.streams', 'The streams of the session cannot be opened.', {
       cause,
     });
   }
-}
-
-function reader(fd: number): Socket {
-  return new Socket({ fd, readable: true, writable: false });
 }
 
 /** A command that never reads its input ends with EPIPE here; that is its right, not an error. */

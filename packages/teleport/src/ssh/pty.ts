@@ -1,6 +1,7 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { type Readable, Writable } from 'node:stream';
 import { ReadStream } from 'node:tty';
+import { HostOutput } from './host-output.ts';
 
 /** Between two tries to write to a terminal whose program does not read. */
 const RETRY_MIN_MS = 1;
@@ -13,7 +14,7 @@ const RETRY_MAX_MS = 20;
  */
 export class Pty {
   readonly #master: number;
-  #output: MasterReader | undefined;
+  #output: HostOutput | undefined;
   #input: MasterWriter | undefined;
   #closed = false;
 
@@ -45,12 +46,14 @@ export class Pty {
 
   /** To be called once the launcher holds the slave open: a master without a slave reads EIO. */
   attach(): void {
-    const output = new MasterReader(this.#master);
     const input = new MasterWriter(this.#master);
-    // The reader owns the descriptor. Once it is closed the number may mean another file: the writer goes first.
-    output.onRelease = () => input.destroy();
-    this.#output = output;
     this.#input = input;
+    this.#output = HostOutput.ofTerminal((onread) => {
+      const reader = new MasterReader(this.#master, { onread });
+      // The reader owns the descriptor. Once it is closed the number may mean another file: the writer goes first.
+      reader.onRelease = () => input.destroy();
+      return reader;
+    });
   }
 
   /** Gives up our side; with the launcher's gone too the kernel hangs the terminal up. */

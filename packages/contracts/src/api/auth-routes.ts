@@ -152,16 +152,30 @@ export const authRoutes = {
     method: 'GET',
     path: '/v1/watch',
     summary:
-      'Resources of the named kinds: all of them first, then `synced`, then every change as it happens.',
+      'Resources of the named kinds: all of them first, or what changed since `after`; then `synced`, then every change as it happens.',
     access: { host: true },
     /** Comma-separated kinds. */
-    query: z.strictObject({ kinds: z.string().max(256) }),
+    query: z.strictObject({
+      kinds: z.string().max(256),
+      /**
+       * The newest position of an earlier watch of the same kinds, at any auth server; empty: of none. Given, positions
+       * are told, and the watch may begin with `resumed`: then with what changed only.
+       */
+      after: z.string().max(256).optional(),
+    }),
     stream: true,
     result: z.discriminatedUnion('type', [
-      z.strictObject({ type: z.literal('put'), resource: resourceDocument }),
-      z.strictObject({ type: z.literal('delete'), kind, name: z.string() }),
-      z.strictObject({ type: z.literal('synced') }),
-      /** Every 15 s when nothing changes, so that a dead link shows. */
+      z.strictObject({ type: z.literal('put'), resource: resourceDocument, position: z.string().optional() }),
+      z.strictObject({
+        type: z.literal('delete'),
+        kind,
+        name: z.string(),
+        position: z.string().optional(),
+      }),
+      /** What follows are changes of what the caller has. */
+      z.strictObject({ type: z.literal('resumed') }),
+      z.strictObject({ type: z.literal('synced'), position: z.string().optional() }),
+      /** Every 4 s when nothing changes, so that a dead link shows. */
       z.strictObject({ type: z.literal('alive') }),
     ]),
   }),

@@ -172,7 +172,7 @@ function handlersOf(parts: Parts, tokens: Tokens, joining: Joining): AuthHandler
     },
     async *watch({ query }, context) {
       await admitted(context);
-      yield* watchResources(parts, resources, query.kinds, context);
+      yield* watchResources(parts, resources, query, context);
     },
 
     async mfaChallenge({ body }, context) {

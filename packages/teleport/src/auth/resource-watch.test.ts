@@ -12,9 +12,15 @@ import {
 } from './auth-service.fixture.ts';
 import type { WatchLine } from './resource-watch.ts';
 
-function watch(cluster: Cluster, kinds: string, signal = new AbortController().signal, caller = proxy) {
+function watch(
+  cluster: Cluster,
+  kinds: string,
+  signal = new AbortController().signal,
+  caller = proxy,
+  after?: string,
+) {
   const lines = cluster.service.handlers.watch(
-    { params: undefined, query: { kinds }, body: undefined },
+    { params: undefined, query: { kinds, ...(after === undefined ? {} : { after }) }, body: undefined },
     cluster.as(caller, { signal }),
   );
   return lines[Symbol.asyncIterator]();
@@ -119,4 +125,53 @@ test('a watch ends when its caller hangs up, and knows which kinds there are', a
   await assert.rejects(watch(cluster, 'lock,secrets').next(), { code: 'auth.bad_kind' });
   await assert.rejects(watch(cluster, 'token').next(), { code: 'auth.bad_kind' });
   await assert.rejects(watch(cluster, 'user').next(), { kind: 'denied' });
+});
+
+/** Reads up to `synced`; resolves to the position it tells, and what was told before. */
+async function begin(lines: AsyncIterator<WatchLine>): Promise<{ told: string[]; position: string }> {
+  const told: string[] = [];
+  for (;;) {
+    const { value, done } = await lines.next();
+    assert.ok(done !== true);
+    const line: WatchLine = value;
+    if (line.type === 'synced') return { told, position: line.position ?? '' };
+    if (line.type === 'put') told.push(`put ${line.resource.kind} ${line.resource.metadata.name}`);
+    else told.push(line.type === 'delete' ? `delete ${line.kind} ${line.name}` : line.type);
+  }
+}
+
+test('a watch that goes on from a position tells what changed since, and nothing else', async (t) => {
+  const cluster = await openCluster(t);
+  const role = (name: string): ResourceDocument => ({ kind: 'role', metadata: { name }, spec: {} });
+  await put(cluster, lock('stays'));
+  await put(cluster, lock('goes'));
+  await put(cluster, role('access'));
+  const asked = 'role,lock,cert_authority';
+  const from = (after: string) => watch(cluster, asked, undefined, undefined, after);
+  const first = from('');
+  const { told, position } = await begin(first);
+  assert.ok(told.length === 7 && position !== '', told.join());
+  await put(cluster, lock('comes'));
+  const { value } = await first.next();
+  assert.ok(value.type === 'put' && value.position !== undefined);
+  await first.return?.();
+  await remove(cluster, 'lock', 'goes');
+  await remove(cluster, 'role', 'access');
+  const later = await begin(from(value.position));
+  assert.equal(later.told[0], 'resumed');
+  const changes = later.told.filter((line) => !line.includes('cert_authority')).slice(1);
+  assert.deepEqual(changes.sort(), ['delete lock goes', 'put role access'], 'the built-in one is back');
+  const whole = await begin(from(position));
+  assert.ok(whole.told.includes('put lock comes') && whole.told.includes('delete lock goes'));
+  for (const unknown of [`${position}9`, position.replace(/^[^~]*/, '0.0.1'), 'x'])
+    assert.equal((await begin(from(unknown))).told.includes('resumed'), false, unknown);
+});
+
+test('who asks for no positions is told none', async (t) => {
+  const cluster = await openCluster(t);
+  const lines = watch(cluster, 'lock');
+  assert.equal((await begin(lines)).position, '');
+  await put(cluster, lock('new'));
+  const { value } = await lines.next();
+  assert.deepEqual(Object.keys(value).sort(), ['resource', 'type']);
 });

@@ -10,7 +10,7 @@ import type { Parts } from './parts.ts';
 import { presetRole } from './preset-roles.ts';
 import type { ResourceService } from './resource-service.ts';
 import { toRoleDocument } from './role-document.ts';
-import type { Change } from './store/store.ts';
+import type { Change, Changes } from './store/store.ts';
 import { WatchQueue } from './store/watch-queue.ts';
 
 export type WatchLine = ResultOf<AuthRoutes['watch']>;
@@ -19,17 +19,25 @@ export type WatchLine = ResultOf<AuthRoutes['watch']>;
 export async function* watchResources(
   parts: Parts,
   resources: ResourceService,
-  kindList: string,
+  { kinds: kindList, after }: WatchQuery,
   { caller, signal }: Pick<CallContext, 'caller' | 'signal'>,
 ): AsyncGenerator<WatchLine> {
   const kinds = parseKinds(kindList);
+  const shown = (line: ChangeLine): ChangeLine => withPosition(parts, line, after !== undefined);
   for (const kind of kinds) await resources.demand(caller, kind, 'list');
   // Watching begins before reading: what changes in between comes again, which harms nobody.
   const changes = watchBoth(parts, kinds, caller, signal);
-  for (const kind of kinds) {
+  const since = await changesSince(parts, kinds, caller, after);
+  const position = since?.position ?? (await parts.store.position());
+  if (since !== undefined) yield { type: 'resumed' };
+  for (const kind of since === undefined ? kinds : kinds.filter(isNoChange)) {
     for (const resource of await resources.all(kind)) yield { type: 'put', resource };
   }
-  yield { type: 'synced' };
+  for (const change of since?.changes ?? []) {
+    const line = toLine(change);
+    if (line !== undefined && kinds.includes(kindOf(line))) yield shown(line);
+  }
+  yield { type: 'synced', ...(after === undefined ? {} : { position: named(parts, position) }) };
   for await (const change of changes) {
     const line = toLine(change);
     // A stream outlives the moment it was allowed in: a lock, or the host's removal, ends it.
@@ -37,8 +45,45 @@ export async function* watchResources(
       const verdict = await parts.directory.admits(caller);
       if (!verdict.ok) throw new AppError('denied', 'auth.not_admitted', `Not allowed: ${verdict.reason}.`);
     }
-    if (line !== undefined && kinds.includes(kindOf(line))) yield line;
+    if (line !== undefined && kinds.includes(kindOf(line))) yield shown(line);
   }
+}
+
+interface WatchQuery {
+  /** Separated by commas. */
+  readonly kinds: string;
+  readonly after?: string | undefined;
+}
+
+/** What the caller lacks; undefined: all of it. The built-in roles are those of a version, so a position is, too. */
+async function changesSince(
+  { store, version }: Parts,
+  kinds: readonly ResourceDocumentKind[],
+  caller: Caller,
+  after = '',
+): Promise<Changes | undefined> {
+  const place = after.startsWith(`${version}~`) ? after.slice(version.length + 1) : '';
+  return place === '' ? undefined : store.changesSince(place, prefixesOf(kinds, caller));
+}
+
+function named({ version }: Parts, position: string): string {
+  return `${version}~${position}`;
+}
+
+function withPosition(parts: Parts, { position, ...line }: ChangeLine, isAsked: boolean): ChangeLine {
+  return isAsked && position !== undefined ? { ...line, position: named(parts, position) } : line;
+}
+
+/** Not in the store, or not as it is told: a watch that goes on has them in full. */
+function isNoChange(kind: ResourceDocumentKind): boolean {
+  return kind === 'cert_authority' || kind === 'cluster_settings';
+}
+
+/** With what ends the watch: locks, and the removal of the caller. */
+function prefixesOf(kinds: readonly ResourceDocumentKind[], caller: Caller): string[] {
+  const asked = kinds.filter((kind) => !isNoChange(kind)).map((kind) => `${kind}/`);
+  const own = caller.kind === 'host' ? [hostKey(caller.hostUuid)] : [];
+  return [...new Set([...asked, 'lock/', ...own])];
 }
 
 type ChangeLine = Extract<WatchLine, { type: 'put' | 'delete' }>;
@@ -58,10 +103,6 @@ function watchBoth(
   caller: Caller,
   signal: AbortSignal,
 ): WatchQueue {
-  const stored = kinds.filter((kind) => kind !== 'cert_authority' && kind !== 'cluster_settings');
-  const asked = stored.map((kind) => `${kind}/`);
-  const own = caller.kind === 'host' ? [hostKey(caller.hostUuid)] : [];
-  const prefixes = [...new Set([...asked, 'lock/', ...own])];
   const stop = new AbortController();
   const unsubscribe = kinds.includes('cert_authority')
     ? parts.authorities.onChange(() => {
@@ -76,7 +117,7 @@ function watchBoth(
     stop.abort();
     unsubscribe();
   });
-  const changes = parts.store.watch({ prefixes, signal: stop.signal });
+  const changes = parts.store.watch({ prefixes: prefixesOf(kinds, caller), signal: stop.signal });
   void pump(changes, queue);
   return queue;
 }
@@ -94,16 +135,17 @@ async function pump(changes: AsyncIterable<Change>, queue: WatchQueue): Promise<
 function toLine(change: Change): ChangeLine | undefined {
   const [kind, name] = splitKey(change.type === 'put' ? change.item.key : change.key);
   if (kind === 'host') return undefined;
+  const at = change.position === undefined ? {} : { position: change.position };
   if (change.type === 'put') {
     const { item } = change;
     if (kind === 'cert_authority') return { type: 'put', resource: JSON.parse(item.value) };
-    return { type: 'put', resource: parseItem(item) };
+    return { type: 'put', resource: parseItem(item), ...at };
   }
   // A stored role that had the place of a built-in one uncovers it.
   const preset = kind === 'role' ? presetRole(name) : undefined;
   return preset === undefined
-    ? { type: 'delete', kind, name }
-    : { type: 'put', resource: toRoleDocument(preset) };
+    ? { type: 'delete', kind, name, ...at }
+    : { type: 'put', resource: toRoleDocument(preset), ...at };
 }
 
 function splitKey(key: string): [StoredKind | 'cert_authority' | 'host', string] {

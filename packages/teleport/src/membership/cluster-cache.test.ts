@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { readFile, stat, writeFile } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { authRoutes } from '@sallyport/contracts/api/auth-routes.ts';
@@ -274,4 +275,58 @@ test('whatever is put and deleted, the set holds what a map would', () => {
       assert.ok(set.same(new ResourceSet(set)));
     }),
   );
+});
+
+test('a watch goes on from the last position; auth may send everything, or not know positions', async (t) => {
+  const stub = await AuthStub.start(t);
+  const asked: (string | null)[] = [];
+  const answers: ((response: ServerResponse, after: string | null) => void)[] = [];
+  const say = (response: ServerResponse, ...lines: object[]) => {
+    for (const line of lines) response.write(`${JSON.stringify(line)}\n`);
+  };
+  const authorities = stub.authorities.documents().map((resource) => ({ type: 'put', resource }));
+  stub.handlers.set('GET /v1/watch', ({ request }, response) => {
+    const after = new URL(request.url ?? '', 'http://auth').searchParams.get('after');
+    asked.push(after);
+    stub.watchers.add(response);
+    response.on('close', () => stub.watchers.delete(response));
+    answers.shift()?.(response, after);
+  });
+  const all =
+    (...lines: object[]) =>
+    (response: ServerResponse) =>
+      say(response, ...authorities, ...lines, { type: 'synced', position: 'p1' });
+  answers.push(all({ type: 'put', resource: node('a') }, { type: 'put', resource: node('b') }));
+  const { cache } = await startCache(t, stub);
+  await until('the first state', () => names(cache).length === 2);
+  stub.tell({ type: 'put', resource: node('c'), position: 'p2' });
+  await until('a change', () => names(cache).length === 3);
+
+  answers.push((response) =>
+    say(
+      response,
+      { type: 'resumed' },
+      { type: 'delete', kind: 'node', name: 'a' },
+      { type: 'synced', position: 'p3' },
+    ),
+  );
+  stub.cut();
+  await until('what changed meanwhile', () => names(cache).join() === 'b,c' && cache.state.connected);
+
+  // Cut before it is synced: the position stays.
+  answers.push((response) => say(response, { type: 'resumed' }));
+  answers.push(all({ type: 'put', resource: node('d') }));
+  stub.cut();
+  await until('the watch that is cut', () => asked.length === 3 && stub.watchers.size === 1);
+  stub.cut();
+  await until('everything anew', () => names(cache).join() === 'd');
+
+  answers.push((response) => {
+    const error = { kind: 'bad_input', code: 'api.bad_request', message: 'after is not known' };
+    response.writeHead(400).end(JSON.stringify({ error }));
+  });
+  answers.push(all({ type: 'put', resource: node('e') }));
+  stub.cut();
+  await until('auth of an older version', () => names(cache).join() === 'e');
+  assert.deepEqual(asked, ['', 'p2', 'p3', 'p3', 'p1', null]);
 });

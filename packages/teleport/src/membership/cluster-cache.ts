@@ -59,6 +59,8 @@ export class ClusterCache {
   #trust: Trust;
   #running: Promise<void> = Promise.resolve();
   #attempt = new AbortController();
+  /** Up to where what is served is known, for the next watch; undefined: auth is of a version that tells none. */
+  #position: string | undefined = '';
 
   private constructor(options: ClusterCacheOptions, snapshot: CacheSnapshot) {
     this.#options = options;
@@ -174,7 +176,9 @@ export class ClusterCache {
         await this.#watch(wanted);
         this.#lost(new AppError('unavailable', 'membership.watch_ended', 'The watch was ended by auth.'));
       } catch (error) {
-        this.#lost(AppError.from(error));
+        const lost = AppError.from(error);
+        if (lost.kind !== 'unavailable') this.#position = lost.kind === 'bad_input' ? undefined : '';
+        this.#lost(lost);
       }
       // A reconnect that was asked for does not wait.
       if (!wanted.aborted) await pause(this.#backoff.next(), AbortSignal.any([signal, wanted]));
@@ -189,9 +193,11 @@ export class ClusterCache {
       const signal = AbortSignal.any([wanted, silence.signal]);
       // A set of its own until all is here: what was deleted while nobody listened must go, and nothing before that.
       let filling: ResourceSet | undefined = new ResourceSet();
-      for await (const line of client.watch({ query: { kinds: kinds.join(',') } }, { signal })) {
+      const after = this.#position === undefined ? {} : { after: this.#position };
+      for await (const line of client.watch({ query: { kinds: kinds.join(','), ...after } }, { signal })) {
         timer.refresh();
-        filling = this.#take(line, filling);
+        if (line.type === 'resumed') filling = undefined;
+        else filling = this.#take(line, filling);
       }
     } finally {
       clearTimeout(timer);
@@ -207,8 +213,9 @@ export class ClusterCache {
       return filling;
     }
     const changed = filling === undefined ? this.#resources.apply(line) : !this.#resources.same(filling);
-    if (filling !== undefined) this.#becomeSynced(filling);
-    if (changed || filling !== undefined) this.#changed();
+    if (line.type === 'synced') this.#becomeSynced(filling ?? this.#resources);
+    this.#position = line.position ?? this.#position;
+    if (changed || line.type === 'synced') this.#changed();
     return undefined;
   }
 

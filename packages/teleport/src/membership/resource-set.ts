@@ -5,9 +5,14 @@ import { AppError } from '@sallyport/contracts/errors.ts';
 type OfKind<K extends ResourceDocumentKind> = Extract<ResourceDocument, { readonly kind: K }>;
 
 export type ResourceChange =
-  | { readonly type: 'put'; readonly resource: ResourceDocument }
-  | { readonly type: 'delete'; readonly kind: ResourceDocumentKind; readonly name: string }
-  | { readonly type: 'synced' };
+  | { readonly type: 'put'; readonly resource: ResourceDocument; readonly position?: string | undefined }
+  | {
+      readonly type: 'delete';
+      readonly kind: ResourceDocumentKind;
+      readonly name: string;
+      readonly position?: string | undefined;
+    }
+  | { readonly type: 'synced'; readonly position?: string | undefined };
 
 const beating: ReadonlySet<ResourceDocumentKind> = new Set(['node', 'proxy', 'auth_server']);
 const maxResources = 200_000;

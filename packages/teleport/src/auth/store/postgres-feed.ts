@@ -7,7 +7,7 @@ import type { AppError } from '@sallyport/contracts/errors.ts';
 import type pg from 'pg';
 import { backoffMs, type Database } from '../../postgres/database.ts';
 import { failureOf } from '../../postgres/postgres-error.ts';
-import { channelOf } from './postgres-schema.ts';
+import { channelOf, stampOf } from './postgres-schema.ts';
 import type { Change, WatchOptions } from './store.ts';
 import { overflow, WatchQueue } from './watch-queue.ts';
 
@@ -20,6 +20,7 @@ interface ChangeRow {
   readonly held: string | null;
   readonly expires: string | null;
   readonly lag_ms: string;
+  readonly stamp: string;
 }
 
 /** Changes of one read. */
@@ -198,7 +199,7 @@ export class PostgresFeed {
       name: 'store_changes',
       text: `SELECT c.revision, c.key, c.gone, i.revision AS held, i.expires,
           CASE WHEN i.revision = c.revision THEN i.value END AS value,
-          extract(epoch FROM clock_timestamp() - c.at) * 1000 AS lag_ms
+          extract(epoch FROM clock_timestamp() - c.at) * 1000 AS lag_ms, ${stampOf('c')} AS stamp
         FROM ${this.#schema}.changes c LEFT JOIN ${this.#schema}.items i ON i.key = c.key
         WHERE c.revision > $1 ORDER BY c.revision LIMIT ${pageSize}`,
       values: [this.#seen],
@@ -225,11 +226,12 @@ export class PostgresFeed {
   }
 
   /** Of several changes of a key only the last counts: its item is read as it is now. */
-  #announce({ revision, key, gone, held, value, expires, lag_ms }: ChangeRow): void {
+  #announce({ revision, key, gone, held, value, expires, lag_ms, stamp }: ChangeRow): void {
+    const position = `${revision}-${stamp}`;
     this.#seen = Number(revision);
     this.#lagMs = Math.max(0, Number(lag_ms));
     let change: Change | undefined;
-    if (gone && held === null) change = { type: 'delete', key };
+    if (gone && held === null) change = { type: 'delete', key, position };
     else if (!gone && held === revision && value !== null) {
       const item = {
         key,
@@ -237,7 +239,7 @@ export class PostgresFeed {
         revision,
         expires: expires === null ? undefined : new Date(Number(expires)),
       };
-      change = { type: 'put', item };
+      change = { type: 'put', item, position };
     }
     if (change === undefined) return;
     for (const [queue, { from }] of this.#watches)

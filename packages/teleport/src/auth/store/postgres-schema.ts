@@ -166,3 +166,8 @@ function tables(schema: string): string {
 export function channelOf(schema: string): string {
   return `${schema.replaceAll('"', '')}_changes`;
 }
+
+/** When a change was made, µs: with its number it is told from another of a database that was put back from a backup. */
+export function stampOf(changes: string): string {
+  return `(extract(epoch FROM ${changes}.at) * 1000000)::bigint`;
+}

@@ -13,8 +13,8 @@ import { Database, type DatabaseLimits, type DatabaseStats } from '../../postgre
 import { migrate, pgName } from '../../postgres/migrate.ts';
 import { refuseBadText, refuseBadWrites } from './bad-text.ts';
 import { PostgresFeed } from './postgres-feed.ts';
-import { refusals, storeMigrations } from './postgres-schema.ts';
-import type { Change, Condition, Item, RangeOptions, Store, WatchOptions, Write } from './store.ts';
+import { refusals, stampOf, storeMigrations } from './postgres-schema.ts';
+import type { Change, Changes, Condition, Item, RangeOptions, Store, WatchOptions, Write } from './store.ts';
 
 export interface PostgresStoreOptions {
   /** Of what expires. Without it the database's, so that all servers agree. */
@@ -45,6 +45,14 @@ interface Row {
   readonly value: string;
   readonly revision: string;
   readonly expires: string | null;
+}
+
+/** A change; without a key: there is none, and only the head is told. */
+interface ChangedRow extends Omit<Row, 'key'> {
+  readonly head: string;
+  readonly key: string | null;
+  /** False: the item is gone. */
+  readonly there: boolean;
 }
 
 interface Pending {
@@ -161,6 +169,44 @@ export class PostgresStore implements Store {
 
   watch(options: WatchOptions): AsyncIterable<Change> {
     return this.#feed.watch(options, this.#closed);
+  }
+
+  async position(): Promise<string> {
+    const [row] = await this.#database.run<{ head: string }>('position', {
+      name: 'store_position',
+      text: `SELECT h.revision || '-' || coalesce(${stampOf('c')}, 0) AS head
+        FROM ${this.#schema}.head h LEFT JOIN ${this.#schema}.changes c USING (revision)`,
+    });
+    return row?.head ?? '';
+  }
+
+  async changesSince(position: string, prefixes: readonly string[]): Promise<Changes | undefined> {
+    this.#refuseClosed();
+    refuseBadText(...prefixes);
+    const [, revision, stamp] = /^(\d{1,18})-(\d{1,18})$/.exec(position) ?? [];
+    if (revision === undefined) return undefined;
+    // The change itself must be there still, then all after it are.
+    const rows = await this.#database.run<ChangedRow>('changes', {
+      name: 'store_changes_since',
+      text: `SELECT h.revision || '-' || coalesce(${stampOf('hc')}, 0) AS head, d.*,
+          d.value IS NOT NULL AND (d.expires IS NULL OR d.expires > ${this.#schema}.clock($4)) AS there
+        FROM ${this.#schema}.head h
+        LEFT JOIN ${this.#schema}.changes hc USING (revision)
+        JOIN ${this.#schema}.changes known ON known.revision = $1 AND ${stampOf('known')} = $2
+        LEFT JOIN (
+          SELECT c.key, i.value, i.revision, i.expires
+          FROM (SELECT DISTINCT key FROM ${this.#schema}.changes WHERE revision > $1) c
+          LEFT JOIN ${this.#schema}.items i ON i.key = c.key
+          WHERE EXISTS (SELECT FROM unnest($3::text[]) p WHERE starts_with(c.key, p))) d ON true`,
+      values: [revision, stamp, prefixes, this.#clock()],
+    });
+    const [first] = rows;
+    if (first === undefined) return undefined;
+    const changes = rows.flatMap(({ key, there, head: _, ...row }): Change[] => {
+      if (key === null) return [];
+      return [there ? { type: 'put', item: itemOf({ key, ...row }) } : { type: 'delete', key }];
+    });
+    return { changes, position: first.head };
   }
 
   async close(): Promise<void> {

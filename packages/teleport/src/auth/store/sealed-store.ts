@@ -8,7 +8,7 @@
 // sealed by sealAll().
 import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto';
 import { AppError } from '@sallyport/contracts/errors.ts';
-import type { Change, Item, RangeOptions, Store, WatchOptions, Write } from './store.ts';
+import type { Change, Changes, Item, RangeOptions, Store, WatchOptions, Write } from './store.ts';
 
 /** Keys of the authorities and of challenges; password hashes and secrets of second factors; of identity providers. */
 export const secretPrefixes: readonly string[] = [
@@ -61,8 +61,20 @@ export class SealedStore implements Store {
   }
 
   async *#opened(changes: AsyncIterable<Change>): AsyncGenerator<Change> {
-    for await (const change of changes)
-      yield change.type === 'put' ? { type: 'put', item: this.#open(change.item) } : change;
+    for await (const change of changes) yield this.#openChange(change);
+  }
+
+  position(): Promise<string> {
+    return this.#store.position();
+  }
+
+  async changesSince(position: string, prefixes: readonly string[]): Promise<Changes | undefined> {
+    const found = await this.#store.changesSince(position, prefixes);
+    return found && { ...found, changes: found.changes.map((change) => this.#openChange(change)) };
+  }
+
+  #openChange(change: Change): Change {
+    return change.type === 'put' ? { ...change, item: this.#open(change.item) } : change;
   }
 
   close(): Promise<void> {

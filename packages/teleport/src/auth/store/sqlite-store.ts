@@ -5,13 +5,14 @@
 //   from the event loop.
 // - What other processes write shows in `PRAGMA data_version`, which costs microseconds and is polled while
 //   somebody watches.
+import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { refuseBadText, refuseBadWrites } from './bad-text.ts';
 import { openDatabase } from './sqlite-file.ts';
-import type { Change, Condition, Item, RangeOptions, Store, WatchOptions, Write } from './store.ts';
+import type { Change, Changes, Condition, Item, RangeOptions, Store, WatchOptions, Write } from './store.ts';
 import { overflow, WatchQueue } from './watch-queue.ts';
 
 export interface SqliteStoreOptions {
@@ -65,6 +66,8 @@ export class SqliteStore implements Store {
   #pending: Pending[] = [];
   #draining: Promise<void> | undefined;
   #dataVersion: number;
+  /** Part of each position: a file that was put back from a backup is opened anew. */
+  readonly #epoch = randomUUID();
   /** Changes up to here were handed to the watches. */
   #seen: number;
   #closed = false;
@@ -132,6 +135,25 @@ export class SqliteStore implements Store {
       this.#watches.set(queue, { from });
     }
     return queue;
+  }
+
+  async position(): Promise<string> {
+    return this.#positionOf(this.#lastChange());
+  }
+
+  async changesSince(position: string, prefixes: readonly string[]): Promise<Changes | undefined> {
+    const [, epoch, number] = /^([\w-]+)-(\d{1,15})$/.exec(position) ?? [];
+    const since = Number(number);
+    const oldest = Number(this.#statements.oldestChange.get()?.['seq'] ?? 0);
+    if (epoch !== this.#epoch || oldest > since + 1 || since > this.#lastChange()) return undefined;
+    const rows = this.#statements.changes.all(since) as unknown as ChangeRow[];
+    const asked = rows.filter(({ changed }) => prefixes.some((prefix) => changed.startsWith(prefix)));
+    const last = rows.at(-1)?.seq ?? since;
+    return { changes: asked.map((row) => this.#changeOf(row)), position: this.#positionOf(last) };
+  }
+
+  #positionOf(seq: number): string {
+    return `${this.#epoch}-${seq}`;
   }
 
   async close(): Promise<void> {
@@ -239,10 +261,11 @@ export class SqliteStore implements Store {
     }
   }
 
-  #changeOf({ changed, key, value, revision, expires }: ChangeRow): Change {
+  #changeOf({ seq, changed, key, value, revision, expires }: ChangeRow): Change {
+    const position = this.#positionOf(seq);
     const gone = key === null || (expires !== null && expires <= this.#now().getTime());
     const item = gone ? undefined : this.#item({ key, value, revision, expires });
-    return item === undefined ? { type: 'delete', key: changed } : { type: 'put', item };
+    return item === undefined ? { type: 'delete', key: changed, position } : { type: 'put', item, position };
   }
 
   /** Readers do not see expired items anyway; this frees their room and tells the watches. */

@@ -199,6 +199,59 @@ export function storeContract(name: string, fresh: () => Promise<StorePlace>): v
     }
   });
 
+  it('what changed since a place is told once a key, as it is now, and up to where that is all', async (store, place) => {
+    await store.commit([
+      put('a'),
+      put('gone'),
+      put('ends', 'v', { expires: new Date(place.now().getTime() + 1_000) }),
+    ]);
+    const before = await store.position();
+    await store.commit([put('a', '2'), put('other')]);
+    await store.commit([
+      put('a', '3'),
+      { type: 'delete', key: 'gone' },
+      put('ends', '2', { expires: new Date(place.now().getTime() + 500) }),
+    ]);
+    place.advance(600);
+    const since = await store.changesSince(before, ['a', 'gone', 'ends']);
+    assert.deepEqual(since?.changes.map(shown).sort(), ['delete ends', 'delete gone', 'put a 3']);
+    const none = await store.changesSince(since?.position ?? '', ['a', 'gone', 'other']);
+    assert.deepEqual(none?.changes, []);
+    for (const unknown of ['', 'nonsense', '1-1', '999999-1', `${before}0`])
+      assert.equal(await store.changesSince(unknown, ['']), undefined, unknown);
+  });
+
+  it('who was told a change of a watch goes on behind it', async (store, place) => {
+    const other = await place.open();
+    const watch = store.watch({ prefixes: ['w/'] })[Symbol.asyncIterator]();
+    const known = new Map<string, string>();
+    const take = (change: Change) => {
+      if (change.type === 'put') known.set(change.item.key, change.item.value);
+      else known.delete(change.key);
+    };
+    const writing = (async () => {
+      for (let i = 0; i < 60; i++) {
+        const { key, value } = { key: `w/${i % 7}`, value: String(i) };
+        await (i % 2 === 0 ? store : other).commit([i % 5 === 4 ? { type: 'delete', key } : put(key, value)]);
+      }
+    })();
+    let position: string | undefined;
+    for (let count = 0; count < 10; count++) {
+      const { value, done } = await watch.next();
+      assert.ok(done !== true);
+      take(value);
+      assert.ok(value.position);
+      ({ position } = value);
+    }
+    await watch.return?.();
+    await writing;
+    const since = await store.changesSince(position ?? '', ['w/']);
+    assert.ok(since);
+    for (const change of since.changes) take(change);
+    const real = (await store.range('w/')).map(({ key, value }) => [key, value]);
+    assert.deepEqual([...known].sort(), real.sort());
+  });
+
   it('a counter that many raise by its revision loses no raise', async (store, place) => {
     const all = [store, await place.open(), await place.open()];
     await store.commit([put('n', '0')]);
@@ -244,8 +297,12 @@ function reader(watch: AsyncIterable<Change>): (count: number) => Promise<string
     while (told.length < count) {
       const { value, done } = await iterator.next();
       if (done === true) break;
-      told.push(value.type === 'put' ? `put ${value.item.key} ${value.item.value}` : `delete ${value.key}`);
+      told.push(shown(value));
     }
     return told;
   };
+}
+
+function shown(change: Change): string {
+  return change.type === 'put' ? `put ${change.item.key} ${change.item.value}` : `delete ${change.key}`;
 }

@@ -28,9 +28,19 @@ export type Write =
   | { readonly type: 'check'; readonly key: string; readonly expect: Condition };
 
 /** `put`: the item as it is when the change is read, which may be later than the change: writes that follow each other fast come as one. */
-export type Change =
+export type Change = (
   | { readonly type: 'put'; readonly item: Item }
-  | { readonly type: 'delete'; readonly key: string };
+  | { readonly type: 'delete'; readonly key: string }
+) & {
+  /** Whoever was told this change, and those before it, knows all there is up to here. See `changesSince`. */
+  readonly position?: string;
+};
+
+/** The last change of each key, and up to where that is all. */
+export interface Changes {
+  readonly changes: readonly Change[];
+  readonly position: string;
+}
 
 export interface RangeOptions {
   /** Keys after this one only. */
@@ -61,5 +71,12 @@ export interface Store {
    * (`store.watch_overflow`) when the reader fell behind: begin anew.
    */
   watch(options: WatchOptions): AsyncIterable<Change>;
+  /** A place in the order of changes: all that was committed before the call is before it. Letters, digits, dashes. */
+  position(): Promise<string>;
+  /**
+   * What changed below the prefixes after a place, each key as it is now. undefined: not all of it is kept any more, or
+   * that is no place of this store's (it was put back from a backup since): begin with everything.
+   */
+  changesSince(position: string, prefixes: readonly string[]): Promise<Changes | undefined>;
   close(): Promise<void>;
 }

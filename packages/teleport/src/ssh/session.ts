@@ -7,8 +7,6 @@ import { AppError } from '@sallyport/contracts/errors.ts';
 import type { EventDraft } from '@sallyport/contracts/events/event.ts';
 import { TerminalRecording } from '../recording/terminal-recording.ts';
 import type { SessionChannel } from '../ssh-transport/session-channel.ts';
-import { SessionCgroup } from './cgroup.ts';
-import { DeadMan } from './dead-man.ts';
 import { Transfer, type TransferKind } from './file-transfer/transfer.ts';
 import { type Gap, KernelWatch } from './kernel-watch.ts';
 import type { LaunchedSession, PtyRequest, WindowSize } from './launch.ts';
@@ -24,10 +22,10 @@ import {
 } from './session-events.ts';
 import type { SessionFacts } from './session-facts.ts';
 import { execOutcome, SessionFlow } from './session-flow.ts';
+import { SessionGround } from './session-ground.ts';
 import type { SessionHost } from './session-host.ts';
 import { forgetSession, writeJournal } from './session-journal.ts';
 import type { SessionRecord } from './session-record.ts';
-import { SessionTasks } from './session-tasks.ts';
 import { Party } from './sharing/party.ts';
 import type { Moderation, SessionSharing } from './sharing/sharing.ts';
 import type { ByteCounts } from './terminal-flow.ts';
@@ -61,10 +59,7 @@ export class Session {
   #pendingSize: WindowSize | undefined;
   #announced = false;
   #detached = false;
-  readonly #tasks: SessionTasks;
-  /** Of a session that somebody must see, where the kernel does not record. */
-  #cgroup: SessionCgroup | undefined;
-  #deadMan: DeadMan | undefined;
+  readonly #ground: SessionGround;
   /** Why we ended it, when we did. */
   #ended: AppError | undefined;
   readonly #broken = new Set<string>();
@@ -75,18 +70,15 @@ export class Session {
     this.#request = request;
     this.#record = host.record((which, error) => this.#recordBroken(which, error));
     this.#watch = host.kernel && this.#makeWatch(host);
-    this.#tasks = new SessionTasks({
-      cgroup: () => this.#watch?.cgroup ?? this.#cgroup,
-      marks: () => (this.facts.attended ? this.#launched : undefined),
-      log: host.log,
-    });
+    const { facts } = request;
+    this.#ground = new SessionGround({ host, facts, watch: this.#watch, launched: () => this.#launched });
     this.party = new Party({
       facts: this.facts,
       channel: request.channel,
       record: this.#record,
       sharing: request.sharing,
       moderation: request.moderation,
-      standstill: this.#tasks,
+      standstill: this.#ground.tasks,
       end: (reason) => this.end(reason),
       changed: () => request.changed?.(),
     });
@@ -169,7 +161,7 @@ export class Session {
 
   async detach(): Promise<void> {
     this.#detached = true;
-    this.#tasks.close();
+    this.#ground.tasks.close();
     await this.#watch?.detach();
     await this.#record.abandon();
   }
@@ -178,7 +170,7 @@ export class Session {
     const { spoolDir } = this.#host;
     return {
       journal: () => writeJournal(spoolDir, this.facts, this.#host),
-      cgroup: () => this.#makeCgroup(),
+      cgroup: () => this.#ground.makeCgroup(),
       launcher: () => this.#launch(),
       watch: async () => {
         if (this.#launched) await this.#watch?.watch(this.#launched);
@@ -189,18 +181,8 @@ export class Session {
     };
   }
 
-  async #makeCgroup(): Promise<void> {
-    if (this.#watch) return this.#watch.makeCgroup();
-    if (!this.facts.attended) return;
-    const { cgroupPath, rootPath } = this.#host.unrecorded;
-    this.#cgroup = await SessionCgroup.create(cgroupPath, rootPath, this.facts.sid);
-  }
-
-  /** Also where the role takes a session that is not recorded: none that goes on unseen. */
   async #hold(): Promise<void> {
-    const cgroup = this.#watch?.cgroup ?? this.#cgroup;
-    if (this.facts.attended && cgroup)
-      this.#deadMan = await DeadMan.watchOver(cgroup.dir, () => this.end(unguarded()));
+    await this.#ground.guard((reason) => this.end(reason));
     await this.party.begin();
   }
 
@@ -213,7 +195,7 @@ export class Session {
       ...(this.#request.transfer === 'sftp' ? { sftp: true } : {}),
       env: { ...env, ...this.#connectionVariables() },
       ...(pty === undefined ? {} : { pty: { ...pty, ...this.#pendingSize } }),
-      cgroupDir: this.#watch?.cgroupDir ?? this.#cgroup?.home,
+      cgroupDir: this.#ground.cgroupDir,
       ...this.#host.manners(this.facts),
       remoteHost,
     });
@@ -268,14 +250,14 @@ export class Session {
       await this.#record.emit(execEvent(this.facts, status, error.message));
     }
     if (step === 'launcher') await this.#record.emit(rejectedEvent(this.facts, error.message));
-    await this.#tasks.kill();
+    await this.#ground.tasks.kill();
     if (this.#announced) {
       await this.party.close('The session did not begin.');
       return this.#close(false, error.message);
     }
     await this.#watch?.discard();
     await this.#record.finish();
-    await this.#letGo();
+    await this.#ground.leave();
     await forgetSession(this.#host.spoolDir, this.facts.sid);
   }
 
@@ -298,7 +280,7 @@ export class Session {
     await this.#gone.promise;
     flow.hangUp();
     // What needs somebody beside it does not go on when everybody has left; nor until the log has it.
-    if (this.facts.attended) await this.#tasks.kill();
+    if (this.facts.attended) await this.#ground.tasks.kill();
     await this.party.close('The session has ended.');
     const [exit] = await Promise.all([leader, this.#record.emit(leaveEvent(this.facts))]);
     await transfer?.finish();
@@ -322,7 +304,7 @@ export class Session {
   }
 
   async #close(left: boolean, interrupted: string | undefined): Promise<void> {
-    await this.#letGo();
+    await this.#ground.leave();
     await closeSession({
       facts: this.facts,
       record: this.#record,
@@ -335,17 +317,9 @@ export class Session {
     });
   }
 
-  /** Nothing runs any more: of what was there to stop it nothing is left. */
-  async #letGo(): Promise<void> {
-    this.#tasks.close();
-    this.#deadMan?.dismiss();
-    const { log } = this.#host;
-    await this.#cgroup?.remove().catch((err) => log.warn({ err }, 'a cgroup was not removed'));
-  }
-
   async #kill(): Promise<void> {
     this.#launched?.kill();
-    await this.#tasks.kill();
+    await this.#ground.tasks.kill();
   }
 
   /** Kernel evidence is missing, or will be. What follows is the role's decision. */
@@ -394,14 +368,6 @@ export class Session {
       await this.#request.channel.close();
     }
   }
-}
-
-function unguarded(): AppError {
-  return new AppError(
-    'unavailable',
-    'session.unguarded',
-    'What ends this session with the service was killed: it could outlive those who must see it.',
-  );
 }
 
 /** What sshd ends with 1; whatever else the host has against it is 254. */

@@ -109,7 +109,7 @@ async function shows({ seen }: ReturnType<typeof channel>, what: RegExp): Promis
   }
 }
 
-describe('a party', () => {
+describe('a party', { concurrency: true }, () => {
   test('takes nobody before session.start is in the log, and nobody after the end', async () => {
     const { party, join } = session();
     assert.match(String((await join('pete')).found), /does not take anybody now/);

@@ -25,8 +25,8 @@ export function transferSection(machine: string, { rounds, mebibytes, rate }: Tr
   );
   return `${heading}
 
-Machine: ${machine}. ${mebibytes} MiB through a session that records commands, files and connections, against OpenSSH's
-sshd in the same run: the same client (OpenSSH's), account and cipher (aes128-gcm), files in memory, ${rounds} rounds in
+Machine: ${machine}. ${mebibytes} MiB (an eighth of it on a terminal) through a session that records commands, files and
+connections, against OpenSSH's sshd in the same run: the same client (OpenSSH's), account and cipher (aes128-gcm), files in memory, ${rounds} rounds in
 alternating order, medians; before them each way once, its bytes compared.
 What a command puts out is recorded, and written to disk on the way; the contents of files copied by sftp are not.
 

@@ -12,6 +12,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -23,13 +24,15 @@ import { type Peer, Peers, peers } from './peers.ts';
 import { transferSection, withTransferSection } from './transfer-page.ts';
 
 const rounds = Number(process.env['BENCH_ROUNDS'] ?? 10);
-const mebibytes = Number(process.env['BENCH_TRANSFER_MIB'] ?? 1024);
+const mebibytes = Number(process.env['BENCH_TRANSFER_MIB'] ?? 192);
 const timeoutMs = 120_000;
 
 /** In memory where there is such a place: a disk is not what is compared. */
 const folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'sp-bench-'));
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
 const blob = join(folder, 'blob');
+/** What goes through a terminal, at a tenth of the speed. */
+const page = join(folder, 'page');
 const there = join(folder, 'there');
 const here = join(folder, 'here');
 
@@ -37,6 +40,8 @@ const here = join(folder, 'here');
 const ways: Readonly<Record<string, (peer: Peer, servers: Peers) => string>> = {
   'exec, from the host (`ssh host cat`)': (peer, servers) =>
     `ssh ${words(servers.args(peer))} 'cat ${blob}' > ${here}`,
+  'terminal, from the host (`ssh -t host cat`, raw)': (peer, servers) =>
+    `ssh -tt ${words(servers.args(peer))} 'stty raw -echo; cat ${page}' > ${here} < /dev/null`,
   'exec, to the host': (peer, servers) => `ssh ${words(servers.args(peer))} 'cat > ${there}' < ${blob}`,
   'sftp, from the host (`scp`)': (peer, servers) => scp(servers.args(peer), `:${blob}`, here),
   'sftp, to the host': (peer, servers) => scp(servers.args(peer), blob, `:${there}`),
@@ -77,11 +82,12 @@ async function ended({ node }: Peers, count: number): Promise<void> {
 
 async function measure(servers: Peers): Promise<TransferFigures> {
   const rate: Record<string, Record<Peer, number[]>> = {};
-  const wanted = await checksum(blob);
-  const megabytes = (mebibytes * 2 ** 20) / 1e6;
   let sessions = 0;
   for (const [name, way] of Object.entries(ways)) {
     const rates: Record<Peer, number[]> = { sallyport: [], sshd: [] };
+    const source = name.startsWith('terminal') ? page : blob;
+    const wanted = await checksum(source);
+    const megabytes = statSync(source).size / 1e6;
     for (let round = 0; round <= rounds; round++) {
       for (const peer of round % 2 === 0 ? peers : peers.toReversed()) {
         const from = performance.now();
@@ -108,11 +114,12 @@ OneHost.stopOnSignal();
 const servers = await Peers.start();
 try {
   execFileSync('/bin/sh', ['-c', `head -c ${mebibytes}M /dev/urandom > ${blob}`]);
+  execFileSync('/bin/sh', ['-c', `head -c ${mebibytes / 8}M ${blob} > ${page}`]);
   // The account of the run reads it and makes its own beside it.
   execFileSync('chmod', ['777', folder]);
   const section = transferSection(machine, await measure(servers));
-  const page = join(repository, 'docs/reference/benchmarks.md');
-  writeFileSync(page, withTransferSection(readFileSync(page, 'utf8'), section));
+  const benchmarks = join(repository, 'docs/reference/benchmarks.md');
+  writeFileSync(benchmarks, withTransferSection(readFileSync(benchmarks, 'utf8'), section));
   process.stdout.write(section);
 } finally {
   await servers.stop();

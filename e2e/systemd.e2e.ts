@@ -37,6 +37,9 @@ const skip =
     ? 'needs root'
     : !readFileSync('/proc/filesystems', 'utf8').includes('cgroup2') && 'needs cgroup v2';
 
+/** Processes of the product. */
+const ours = 'pgrep -x "recorder|launcher|node|MainThread"';
+
 let folder: string;
 let network: Network;
 let desk: Host;
@@ -254,11 +257,7 @@ systemctl enable --now teleport`);
         assertWhole(events);
       }
     }
-    assert.equal(
-      (await box.sh('pgrep -x "recorder|launcher|node|MainThread"')).stdout,
-      '',
-      'nothing of it runs',
-    );
+    assert.equal((await box.sh(ours)).stdout, '', 'nothing of it runs');
   });
 
   test('what a session left running outlives a stop, stays recorded, and is finished after the next start', async () => {
@@ -286,6 +285,20 @@ systemctl enable --now teleport`);
     const events = await ended('rebooted');
     assert.equal('interrupted' in (events.at(-1) ?? {}), false);
     assertWhole(events);
+  });
+
+  test('dpkg --purge under a live session ends it in order, and leaves nothing behind', async () => {
+    const live = await begin('purged');
+    await box.ok('DEBIAN_FRONTEND=noninteractive dpkg --purge sallyport </dev/null');
+    assert.notEqual(await live.closed, 0);
+    assert.match(live.said, /The node is going down/);
+    assert.deepEqual(await shown('LoadState', 'ActiveState'), ['not-found', 'inactive']);
+    assert.equal(await box.ok('systemctl --failed --no-legend'), '');
+    assert.equal((await box.sh(ours)).stdout, '', 'nothing of it runs');
+    const places = '/sys/fs/bpf/sallyport* /sys/fs/cgroup/teleport/*/ /var/lib/teleport /usr/lib/sallyport';
+    const wanted = '/etc/systemd/system/multi-user.target.wants/teleport.service';
+    assert.equal((await box.sh(`ls -d ${places} ${wanted} 2>/dev/null`)).stdout, '');
+    await box.ok('test -e /etc/teleport.yaml');
   });
 });
 

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, it, type TestContext } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { serialize } from '@sallyport/contracts/events/event.ts';
+import { until } from '../until.fixture.ts';
 import { auditLogContract, collect } from './audit-log.contract.ts';
 import { commandEvent, hostId } from './event.fixture.ts';
 import { FileLog, type FileLogOptions } from './file-log.ts';
@@ -342,7 +342,7 @@ describe('a writer under stress', () => {
     const lines: string[] = [];
     createInterface({ input: tail.stdout }).on('line', (line) => lines.push(line));
     for (let n = 0; n < 5; n++) await log.append([commandEvent(n)]);
-    await until(() => lines.length === 5);
+    await until('all lines came', () => lines.length === 5);
     assert.equal(lines[4], serialize(commandEvent(4)));
   });
 });
@@ -363,12 +363,4 @@ async function writeUntilKilled(dir: string, round: number): Promise<number> {
   });
   await new Promise((resolve) => child.once('close', resolve));
   return acknowledged;
-}
-
-async function until(condition: () => boolean, deadlineMs = 5000): Promise<void> {
-  const deadline = Date.now() + deadlineMs;
-  while (!condition()) {
-    if (Date.now() > deadline) assert.fail('nothing came before the deadline');
-    await delay(10);
-  }
 }

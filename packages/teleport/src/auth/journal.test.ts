@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { AuditEvent, EventDraft } from '@sallyport/contracts/events/event.ts';
 import { FileLog } from '../audit/file-log.ts';
 import { EventStamp } from '../audit/session-emitter.ts';
+import { temporaryDirectory } from '../temporary-directory.fixture.ts';
 import type { AuditSink } from './audit-sink.ts';
 import { auditSink } from './audit-sink.ts';
 import { Journal } from './journal.ts';
@@ -17,12 +16,6 @@ const created: EventDraft = { event: 'user.create', code: 'T1002I', name: 'ana',
 const put = (key: string) => ({ type: 'put', key, value: '{}' }) as const;
 const stamp = new EventStamp({ clusterName: 'test', validate: true });
 const log = { info: () => undefined, warn: () => undefined };
-
-async function directory(t: TestContext): Promise<string> {
-  const path = await mkdtemp(join(tmpdir(), 'sallyport-journal-'));
-  t.after(() => rm(path, { recursive: true, force: true }));
-  return path;
-}
 
 async function openStore(t: TestContext, dataDir: string): Promise<SqliteStore> {
   const store = await SqliteStore.open(dataDir);
@@ -46,7 +39,7 @@ function memoryLog(): AuditSink & { events: AuditEvent[]; away: boolean } {
 }
 
 test('a change is told before its caller hears of it, and nothing waits after', async (t) => {
-  const store = await openStore(t, await directory(t));
+  const store = await openStore(t, await temporaryDirectory(t));
   const audit = memoryLog();
   const journal = await Journal.open({ store, audit, log });
   const items = await journal.commit([put('user/ana')], [created]);
@@ -59,7 +52,7 @@ test('a change is told before its caller hears of it, and nothing waits after', 
 });
 
 test('a change that conflicts is told to nobody', async (t) => {
-  const store = await openStore(t, await directory(t));
+  const store = await openStore(t, await temporaryDirectory(t));
   const audit = memoryLog();
   const journal = await Journal.open({ store, audit, log });
   const write = { ...put('user/ana'), expect: 'something' as const };
@@ -69,7 +62,7 @@ test('a change that conflicts is told to nobody', async (t) => {
 });
 
 test('while the log is away changes stand, their events wait and follow in order, once', async (t) => {
-  const store = await openStore(t, await directory(t));
+  const store = await openStore(t, await temporaryDirectory(t));
   const audit = memoryLog();
   const journal = await Journal.open({ store, audit, log, retryMs: 5 });
   audit.away = true;
@@ -88,7 +81,7 @@ test('while the log is away changes stand, their events wait and follow in order
 });
 
 test('with too many events waiting nothing is changed any more', async (t) => {
-  const store = await openStore(t, await directory(t));
+  const store = await openStore(t, await temporaryDirectory(t));
   const audit = memoryLog();
   const journal = await Journal.open({ store, audit, log, retryMs: 60_000 });
   audit.away = true;
@@ -102,7 +95,7 @@ test('with too many events waiting nothing is changed any more', async (t) => {
 });
 
 test('a process killed between change and log loses neither', async (t) => {
-  const dataDir = await directory(t);
+  const dataDir = await temporaryDirectory(t);
   const child = spawn(process.execPath, [join(import.meta.dirname, 'journal-crash.fixture.ts'), dataDir], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -121,7 +114,7 @@ test('a process killed between change and log loses neither', async (t) => {
 });
 
 test('an event that reached the log before the process died is not told twice', async (t) => {
-  const dataDir = await directory(t);
+  const dataDir = await temporaryDirectory(t);
   const store = await openStore(t, dataDir);
   const file = await FileLog.open({ logDir: join(dataDir, 'log'), hostId: 'h' });
   t.after(() => file.close());
@@ -137,7 +130,7 @@ test('an event that reached the log before the process died is not told twice', 
 });
 
 test('what a living process is about to tell is left to it, by daemon and by tctl', async (t) => {
-  const store = await openStore(t, await directory(t));
+  const store = await openStore(t, await temporaryDirectory(t));
   const value = JSON.stringify(stamp.stamp(created));
   await store.commit([{ type: 'put', key: 'outbox/alive/0', value }]);
   const audit = memoryLog();

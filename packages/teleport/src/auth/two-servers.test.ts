@@ -1,8 +1,10 @@
 // Two auth servers of one cluster on one store, each with a connection of its own: whatever begins at one goes on at
 // the other, and what is good once is good once in both.
+
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
+import { until } from '../until.fixture.ts';
 import type { Caller } from './api/handler.ts';
 import {
   addUser,
@@ -32,7 +34,7 @@ test('both sign with the same authorities, and a rotation at one is one at the o
   const [a, b] = await twoServers(t);
   assert.deepEqual(a.authorities.trust(), b.authorities.trust());
   await a.service.handlers.rotate(call({ type: 'host', phase: 'init' }), a.as(admin));
-  await until(() => b.authorities.pins().length === 2);
+  await until('the other follows', () => b.authorities.pins().length === 2);
   assert.deepEqual(b.authorities.trust(), a.authorities.trust());
 });
 
@@ -159,14 +161,6 @@ test('changes that are sent again are made once: join, create, delete, token, ce
   assert.deepEqual(deleted, [{ deleted: 'bob' }, { deleted: 'bob' }]);
   assert.deepEqual(a.codes(), ['TJ002I', 'TC000I', 'T1002I', 'TJT00I', 'T1004I', 'TLK00I']);
 });
-
-async function until(done: () => boolean): Promise<void> {
-  const deadline = Date.now() + 5_000;
-  while (!done()) {
-    assert.ok(Date.now() < deadline, 'it did not happen within 5 s');
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
 
 test('an attempt that stood still while its twin was carried out elsewhere is no failure of anybody', async (t) => {
   const [a, b] = await twoServers(t);

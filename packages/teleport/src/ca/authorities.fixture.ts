@@ -1,21 +1,14 @@
-// A cluster's authorities in a directory of their own, and certificates from them.
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { HostRole } from '@sallyport/contracts/api/route.ts';
+import { temporaryDirectory } from '../temporary-directory.fixture.ts';
 import { Authorities } from './authorities.ts';
 import { generateTlsKey, pemOf, spkiPem } from './host-keys.ts';
 import { issueHostTls, issueUserTls } from './tls-issue.ts';
 
+export { temporaryDirectory };
+
 export const hostUuid = '5b3c0f0e-3b0e-4a63-8a51-1f3c1c2f7a10';
 const hourMs = 3_600_000;
-
-export async function temporaryDirectory(t: TestContext): Promise<string> {
-  const path = await mkdtemp(join(tmpdir(), 'sallyport-ca-'));
-  t.after(() => rm(path, { recursive: true, force: true }));
-  return path;
-}
 
 export async function openAuthorities(
   t: TestContext,

@@ -1,6 +1,8 @@
 // What every place for authorities does, whatever it is.
+
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { until } from '../until.fixture.ts';
 import { Authorities } from './authorities.ts';
 import type { AuthorityVault, VaultOrder } from './authority-vault.ts';
 
@@ -69,15 +71,10 @@ export function authorityVaultContract(name: string, fresh: (t: TestContext) => 
     assert.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 1);
     await Promise.all([a.rotate('user', 'init'), b.rotate('host', 'rollback')]);
     const phases = (each: Authorities) => each.documents().map(({ spec }) => spec.rotation.phase);
-    await until(() => phases(a).join() === 'rollback,init' && phases(b).join() === 'rollback,init');
+    await until(
+      'both know both',
+      () => phases(a).join() === 'rollback,init' && phases(b).join() === 'rollback,init',
+    );
     assert.deepEqual(a.trust(), b.trust());
   });
-}
-
-async function until(done: () => boolean): Promise<void> {
-  const deadline = Date.now() + 5_000;
-  while (!done()) {
-    assert.ok(Date.now() < deadline, 'it did not happen within 5 s');
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
 }

@@ -1,5 +1,6 @@
 // The rooms of the cluster with each other, in one process but over real sockets: an auth service behind its API, a
 // proxy that joined it, and a node that joined through the proxy and is reached through its tunnel.
+
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -38,6 +39,7 @@ import { socketTransport, tlsTransport } from '../membership/transport.ts';
 import type { RunningProxy } from '../proxy/proxy.ts';
 import { startProxy } from '../proxy/start-proxy.ts';
 import { connectSsh } from '../ssh-transport/client.ts';
+import { until } from '../until.fixture.ts';
 
 const version = '1.2.3';
 const clusterName = 'interop.example';
@@ -57,14 +59,6 @@ let proxy: RunningProxy;
 let proxyMember: Membership;
 let node: Membership;
 const taken: { stream: Duplex; remote: Address }[] = [];
-
-async function until(what: string, condition: () => boolean | Promise<boolean>, deadlineMs = 15_000) {
-  const end = performance.now() + deadlineMs;
-  while (!(await condition())) {
-    if (performance.now() > end) throw new Error(`not within ${deadlineMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
 
 before(async () => {
   dir = await mkdtemp(join(tmpdir(), 'sallyport-interop-'));

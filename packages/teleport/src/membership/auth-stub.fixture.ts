@@ -1,12 +1,11 @@
 // An auth server of the tests' own: real TLS, real authorities and the contract's shapes, and a body for each test to
 // say what happens. The real one has its tests with this room in cli/.
+
 import { randomBytes, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { TLSSocket, TlsOptions } from 'node:tls';
@@ -22,8 +21,12 @@ import { verifySignature } from '../ca/signature.ts';
 import { issueHostTls, splitNames } from '../ca/tls-issue.ts';
 import { type PeerVerdict, serverTlsOptions, verifyPeer } from '../ca/tls-options.ts';
 import type { Address } from '../config/config.ts';
+import { temporaryDirectory } from '../temporary-directory.fixture.ts';
 import { type Granted, HostMember } from './host-member.ts';
 import type { MembershipLog } from './membership-log.ts';
+
+export { until } from '../until.fixture.ts';
+export { temporaryDirectory };
 
 export const token = 'a-token-of-the-tests';
 const hourMs = 3_600_000;
@@ -39,21 +42,6 @@ export function collectLog(): MembershipLog & { readonly lines: LoggedLine[] } {
   const at = (level: LoggedLine['level']) => (fields: object, message: string) =>
     void lines.push({ level, fields: { ...fields }, message });
   return { lines, debug: at('debug'), info: at('info'), warn: at('warn') };
-}
-
-export async function temporaryDirectory(t: TestContext): Promise<string> {
-  const path = await mkdtemp(join(tmpdir(), 'sallyport-member-'));
-  t.after(() => rm(path, { recursive: true, force: true, maxRetries: 5 }));
-  return path;
-}
-
-/** Polls: nothing here is awaited by sleeping. */
-export async function until(what: string, condition: () => boolean, deadlineMs = 10_000): Promise<void> {
-  const end = performance.now() + deadlineMs;
-  while (!condition()) {
-    if (performance.now() > end) throw new Error(`not within ${deadlineMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
 
 /** One call as the server saw it. */

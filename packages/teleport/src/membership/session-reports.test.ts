@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { SessionReport } from '@sallyport/contracts/api/session-trackers.ts';
+import { until } from '../until.fixture.ts';
 import { Backoff } from './backoff.ts';
 import { SessionReports } from './session-reports.ts';
 
@@ -34,14 +35,6 @@ function reporting(againMs?: number) {
     ...(againMs === undefined ? {} : { againMs }),
   });
   return { known, state, reports };
-}
-
-async function until(what: string, check: () => boolean): Promise<void> {
-  const deadline = Date.now() + 5_000;
-  while (!check()) {
-    assert.ok(Date.now() < deadline, what);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
 }
 
 test('a change is told at once, a burst of them in one call', async () => {

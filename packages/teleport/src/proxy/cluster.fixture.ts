@@ -1,9 +1,10 @@
 // A cluster around a proxy, for tests: its authorities, hosts and users with real certificates, a view of it that a
 // test changes at will, and OpenSSH's own sshd as a node.
+
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import type { Trust } from '@sallyport/contracts/api/auth-routes.ts';
@@ -19,6 +20,7 @@ import { generateEd25519, writePrivateKey } from '../ca/openssh-private-key.ts';
 import { publicKeyBlob, publicKeyLine } from '../ca/public-key.ts';
 import { KeySigner } from '../ca/signature.ts';
 import { loadConfig } from '../config/load-config.ts';
+import { freePort } from '../free-port.fixture.ts';
 import { connectSsh } from '../ssh-transport/client.ts';
 import type { SshClient } from '../ssh-transport/ssh-client.ts';
 import type { HostKey } from '../ssh-transport/ssh-server.ts';
@@ -27,6 +29,8 @@ import { silentLog } from './log.fixture.ts';
 import type { ProxyOptions, RunningProxy } from './proxy.ts';
 import { splice } from './splice.ts';
 import { startProxy } from './start-proxy.ts';
+
+export { until } from '../until.fixture.ts';
 
 export const login = userInfo().username;
 export const folder = mkdtempSync(join(tmpdir(), 'sallyport-proxy-'));
@@ -235,15 +239,6 @@ export function jump(
   return `ProxyCommand=ssh ${words.map((word) => (word.includes(' ') ? `"${word}"` : word)).join(' ')}`;
 }
 
-async function freePort(): Promise<number> {
-  const { promise, resolve } = Promise.withResolvers<number>();
-  const server = createServer().listen(0, '127.0.0.1', () => {
-    const { port } = server.address() as { port: number };
-    server.close(() => resolve(port));
-  });
-  return promise;
-}
-
 export interface TestNode {
   readonly host: TestHost;
   readonly port: number;
@@ -315,13 +310,4 @@ export async function dialTunnel(
       },
     },
   });
-}
-
-/** Polls until it holds. */
-export async function until(what: string, holds: () => boolean, deadlineMs = 10_000): Promise<void> {
-  const end = performance.now() + deadlineMs;
-  while (!holds()) {
-    if (performance.now() > end) throw new Error(`waited ${deadlineMs} ms for: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }

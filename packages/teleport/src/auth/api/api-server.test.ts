@@ -8,6 +8,7 @@ import { type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { createClient } from '@sallyport/contracts/api/client.ts';
 import { AppError } from '@sallyport/contracts/errors.ts';
 import { Registry } from 'prom-client';
+import { until } from '../../until.fixture.ts';
 import {
   collectedLog,
   type TestCertificates,
@@ -44,14 +45,6 @@ function callerOf(socket: TLSSocket): Caller {
       'The certificate of this connection is not accepted: expired.',
     );
   return caller;
-}
-
-async function until(holds: () => boolean, what: string): Promise<void> {
-  const deadline = Date.now() + 5_000;
-  while (!holds()) {
-    assert.ok(Date.now() < deadline, `in 5 s it did not happen that ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
 
 describe('the API server over TLS', () => {
@@ -283,7 +276,7 @@ describe('the API server over TLS', () => {
     const call = as('bob').fail({ body: { how: 'hang' } }, { signal: hangUp.signal });
     setTimeout(() => hangUp.abort(), 50);
     await assert.rejects(call);
-    await until(() => counters.aborted === 1, 'the handler was told');
+    await until('the handler was told', () => counters.aborted === 1, 5_000);
   });
 
   it('answers no more calls at once than its bound', async (t) => {
@@ -387,7 +380,7 @@ describe('the API server over TLS', () => {
       if (seen.length === 4) break;
     }
     assert.deepEqual(seen, ['n', 'alive', 'alive', 'alive']);
-    await until(() => counters.sources === 0, 'the source ended');
+    await until('the source ended', () => counters.sources === 0, 5_000);
     assert.match(await registry.metrics(), /sallyport_api_streams 0/);
   });
 
@@ -405,8 +398,8 @@ describe('the API server over TLS', () => {
     await new Promise((resolve) => socket.once('secureConnect', resolve));
     socket.pause();
     socket.write('GET /v1/count?to=9999999&after=end HTTP/1.1\r\nHost: a\r\n\r\n');
-    await until(() => counters.lines > 0, 'it began');
-    await until(() => counters.sources === 0, 'the source was let go of');
+    await until('it began', () => counters.lines > 0, 5_000);
+    await until('the source was let go of', () => counters.sources === 0, 5_000);
     assert.ok(counters.lines < 50_000, `${counters.lines} lines of 1 kB were made for nobody`);
     socket.resume();
     await cut;
@@ -440,8 +433,9 @@ describe('the API server over TLS', () => {
       ),
     );
     await until(
-      () => sockets.filter((socket) => socket.destroyed || socket.readableEnded).length === 2,
       'two were cut',
+      () => sockets.filter((socket) => socket.destroyed || socket.readableEnded).length === 2,
+      5_000,
     );
     assert.equal((await as('alice').hello({ params: { name: 'a' } })).hello, 'a');
     for (const socket of sockets) socket.destroy();

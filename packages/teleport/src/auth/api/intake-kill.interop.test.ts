@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { hostId } from '../../audit/event.fixture.ts';
 import { FileLog } from '../../audit/file-log.ts';
+import { until } from '../../until.fixture.ts';
 
 const fixture = (name: string) => new URL(name, import.meta.url).pathname;
 
@@ -34,21 +35,13 @@ async function kill({ process: child }: Child): Promise<void> {
   await gone;
 }
 
-async function until(holds: () => boolean, what: string): Promise<void> {
-  const deadline = Date.now() + 20_000;
-  while (!holds()) {
-    assert.ok(Date.now() < deadline, `in 20 s it did not happen that ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-}
-
 describe('a node and the auth service that are killed at any moment', () => {
   it('bring every event into the log exactly once, in order', async () => {
     const dir = await mkdtemp(join(tmpdir(), 'sallyport-kill-'));
     const socketPath = join(dir, 'auth.sock');
     const startAuth = async () => {
       const child = start('intake-auth.fixture.ts', dir, hostId);
-      await until(() => child.said() === 'ready', 'the auth service was ready');
+      await until('the auth service was ready', () => child.said() === 'ready', 20_000);
       return child;
     };
     let promised = 0;
@@ -59,7 +52,7 @@ describe('a node and the auth service that are killed at any moment', () => {
     try {
       for (let round = 0; round < 6; round++) {
         const enough = promised + 50 + Math.floor(Math.random() * 600);
-        await until(() => Number(node.said()) > enough, 'the node made events');
+        await until('the node made events', () => Number(node.said()) > enough, 20_000);
         if (round % 2 === 0) {
           await kill(auth);
           auth = await startAuth();

@@ -1,9 +1,9 @@
 // A whole cluster in one process, on loopback ports, for the tests of `tsh`: `teleport start` and `tctl` as an operator
 // runs them, people who signed up, and `tsh` with a home of each person's own.
+
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -16,12 +16,17 @@ import { issueCertificate } from '../../ca/issue.ts';
 import { optionText, parseCertificate } from '../../ca/parse-certificate.ts';
 import { parsePublicKeyLine, publicKeyLine } from '../../ca/public-key.ts';
 import { loadConfig } from '../../config/load-config.ts';
+import { freePort } from '../../free-port.fixture.ts';
 import { socketTransport } from '../../membership/transport.ts';
+import { until } from '../../until.fixture.ts';
 import { openAuthorities } from '../auth-core.ts';
 import { removeCgroups, removeRecorders } from '../teleport/host-remains.fixture.ts';
 import { isAlive } from '../teleport/until.fixture.ts';
 
 const bin = (name: string) => resolve(import.meta.dirname, '../../../bin', name);
+
+export { freePort, until };
+
 export const tshProgram = bin('tsh');
 export const skip = process.getuid?.() === 0 ? false : 'sessions are started as root';
 
@@ -59,20 +64,6 @@ export interface ClusterOptions {
   readonly enhanced?: boolean;
 }
 
-export async function until<T>(
-  what: string,
-  check: () => T | undefined | false | Promise<T | undefined | false>,
-  timeoutMs = 20_000,
-): Promise<T> {
-  const deadline = Date.now() + timeoutMs;
-  for (;;) {
-    const value = await check();
-    if (value !== undefined && value !== false) return value;
-    if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
-    await new Promise((wake) => setTimeout(wake, 20));
-  }
-}
-
 /** A program to its end; never throws for its exit status. */
 export function run(file: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   const { input = '', env = process.env, timeoutMs = 60_000 } = options;
@@ -88,15 +79,6 @@ export function run(file: string, args: readonly string[], options: RunOptions =
     child.stdin?.on('error', () => {});
     child.stdin?.end(input);
   });
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((done) => server.once('listening', done));
-  const address = server.address();
-  await new Promise((done) => server.close(done));
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
 }
 
 /** An account of this host whose shell reads nothing of root's own: start-up files there may do anything. */

@@ -22,6 +22,8 @@ import { httpsPost } from './https-post.ts';
 export interface LoadPlan {
   readonly proxy: { readonly host: string; readonly port: number };
   readonly version: string;
+  /** Besides the time a log-in takes. The proxy takes one a second from an address, after a burst. */
+  readonly logInEveryMs: number;
   /** Each logs in once. */
   readonly people: readonly { readonly name: string; readonly password: string; readonly secret: string }[];
   /** Command lines of sessions, taken in turn. */
@@ -49,7 +51,7 @@ export interface LoadResult {
 export const loadProgram = import.meta.filename;
 const sessionLanes = 2;
 /** Between two of a lane: the machine has two cores, and all of the cluster runs on them. */
-const breathMs = { logIn: 350, session: 100, write: 60 };
+const breathMs = { session: 100, write: 60 };
 
 let going = true;
 
@@ -128,7 +130,7 @@ async function main(plan: LoadPlan): Promise<LoadResult> {
     for (const person of plan.people) {
       if (!going) return;
       await logIns.of(`log-in of ${person.name}`, () => logIn(plan, person));
-      await breath(breathMs.logIn);
+      await breath(plan.logInEveryMs);
     }
   };
   let turn = 0;

@@ -184,10 +184,19 @@ async function startLoad(
   crowd: LoadPlan['people'],
   boss: LoadPlan['admin'],
   roles: string,
+  logInEveryMs: number,
 ): Promise<LoadResult> {
   const proxy = { host: cluster.get('proxy').host.address, port: 3080 };
   const sessions = nodes.map((node) => sshTo('worker', node, 'true'));
-  const plan: LoadPlan = { proxy, version: productVersion(), people: crowd, sessions, roles, admin: boss };
+  const plan: LoadPlan = {
+    proxy,
+    version: productVersion(),
+    people: crowd,
+    logInEveryMs,
+    sessions,
+    roles,
+    admin: boss,
+  };
   const path = join(cluster.folder, 'load.json');
   await writeFile(path, JSON.stringify(plan));
   const [file = '', ...args] = [...cluster.desk.enter, process.execPath, loadProgram, path];
@@ -295,7 +304,7 @@ describe('two auth servers on one PostgreSQL', { timeout: 400_000 }, () => {
   });
 
   test('people work while one is killed, started again, and the other is killed', async () => {
-    result = startLoad(await signUpCrowd('auth1', 'person'), await administrator(), 'load');
+    result = startLoad(await signUpCrowd('auth1', 'person'), await administrator(), 'load', 350);
 
     await told('T1000I', 5);
     await cluster.get('auth1').kill('SIGKILL');
@@ -376,7 +385,7 @@ describe('two auth servers on one PostgreSQL', { timeout: 400_000 }, () => {
   test('people work while one is stopped, goes on, and the other is stopped', async () => {
     await cluster.get('auth2').start(listens);
     const before = { made: await count(`code = 'T9000I'`), refused: await count(`code = 'T1000W'`) };
-    const working = startLoad(await signUpCrowd('auth2', 'late'), admin, 'stop');
+    const working = startLoad(await signUpCrowd('auth2', 'late'), admin, 'stop', 1_000);
     await told('T1000I', (await count(`code = 'T1000I'`)) + 3);
     for (const [silent, other, user, node] of [
       ['auth1', 'auth2', 'third', 'node2'],

@@ -92,7 +92,7 @@ function expectAnswer(stream: Duplex, address: Address, silent: SilentServers): 
     return;
   }
   const timer = setTimeout(() => {
-    if (stream.bytesRead > 0) silent.heard(address);
+    // That something came does not clear it: it may have come before the silence that others have met by now.
     if (stream.bytesRead > 0 || stream.bytesWritten === 0) return;
     silent.missed(address);
     stream.destroy();

@@ -9,7 +9,7 @@ import type { SessionHost } from './session-host.ts';
 import { SessionTasks, type TaskMarks } from './session-tasks.ts';
 
 export interface SessionGroundOptions {
-  readonly host: SessionHost;
+  readonly host: Pick<SessionHost, 'unrecorded' | 'log'>;
   readonly facts: SessionFacts;
   /** undefined: the kernel does not record here. */
   readonly watch: KernelWatch | undefined;
@@ -48,7 +48,11 @@ export class SessionGround {
     if (watch) return watch.makeCgroup();
     if (!facts.attended) return;
     const { cgroupPath, rootPath } = host.unrecorded;
-    this.#own = await SessionCgroup.create(cgroupPath, rootPath, facts.sid);
+    this.#own = await SessionCgroup.create(cgroupPath, rootPath, facts.sid).catch((err) => {
+      // No evidence is missing: what is, and what follows, is told when it is to be stopped.
+      host.log.error({ err, sid: facts.sid }, 'a session that somebody must see has no cgroup');
+      return undefined;
+    });
   }
 
   /** Before anything of it runs. `end`: it has to, as nothing guards it any more. */

@@ -1,13 +1,15 @@
 // What runs in a session that somebody must see, stopped and ended against its will: by real processes in real cgroups.
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { SessionCgroup } from './cgroup.ts';
 import { DeadMan } from './dead-man.ts';
+import { facts } from './facts.fixture.ts';
 import { cannotLaunch, cgroupPath, eventually, request, rootPath } from './host.fixture.ts';
 import { type LaunchedSession, launch } from './launch.ts';
+import { SessionGround } from './session-ground.ts';
 import { SessionTasks } from './session-tasks.ts';
 
 const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
@@ -63,6 +65,31 @@ describe('what runs in a session', { skip: cannotLaunch() }, () => {
     const tasks = new SessionTasks({ cgroup: () => undefined, marks: () => undefined, log });
     await assert.rejects(tasks.stop(), { code: 'session.cannot_stop' });
     await tasks.go();
+  });
+
+  test('has a cgroup where nothing is recorded if somebody must see it; without one it is refused', async () => {
+    const ground = (attended: boolean, at: string) =>
+      new SessionGround({
+        facts: { ...facts, attended },
+        host: { unrecorded: { cgroupPath: at, rootPath: `${rootPath}/unrecorded-${process.pid}` }, log },
+        watch: undefined,
+        launched: () => undefined,
+      });
+    const plain = ground(false, cgroupPath);
+    await plain.makeCgroup();
+    assert.equal(plain.cgroupDir, undefined);
+    const seen = ground(true, cgroupPath);
+    await seen.makeCgroup();
+    assert.match(seen.cgroupDir ?? '', new RegExp(facts.sid));
+    await seen.tasks.stop();
+    await seen.leave();
+    assert.equal(existsSync(seen.cgroupDir ?? ''), false);
+    rmdirSync(join(cgroupPath, rootPath, `unrecorded-${process.pid}`));
+    const nowhere = ground(true, '/dev/null/nowhere');
+    await nowhere.makeCgroup();
+    await nowhere.guard(() => assert.fail('nothing is guarded'));
+    await assert.rejects(nowhere.tasks.stop(), { code: 'session.cannot_stop' });
+    await nowhere.leave();
   });
 
   test('is stopped whatever a recorder does to its own cgroup, and soon again where root lets it go', async (t) => {

@@ -206,14 +206,15 @@ static __always_inline void on_syn_sent_to_close(struct sock *sk)
 
 static __always_inline void on_transition(struct sock *sk, int old, int new)
 {
+	/* A connection that stands where another one begins has ended unseen: told now, its bytes are lost to us. */
+	if (new == TCP_SYN_SENT || (new == TCP_CLOSE && old != TCP_SYN_SENT))
+		report_close((__u64)sk, sk, OUTCOME_CLOSED, new == TCP_CLOSE ? SOURCE_SOCK_STATE : SOURCE_SWEEP);
 	if (new == TCP_SYN_SENT)
 		on_syn_sent(sk);
 	else if (old == TCP_SYN_SENT && new == TCP_CLOSE)
 		on_syn_sent_to_close(sk);
 	else if (old == TCP_SYN_SENT)
 		settle_connection((__u64)sk, sk, OUTCOME_ESTABLISHED, 0, SOURCE_SOCK_STATE, true);
-	else if (new == TCP_CLOSE)
-		report_close((__u64)sk, sk, OUTCOME_CLOSED, SOURCE_SOCK_STATE);
 }
 
 /* Never 0, which is nobody's. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Runs of programs that came to nothing. The kernel skips a tracing program that is running on the same CPU already
- * (prog->active; 5.19 and later, before it just runs inside itself) and counts it. Only socket states come in the
+ * (prog->active; 6.1 and later, before it just runs inside itself) and counts it. Only socket states come in the
  * middle of anything, in softirq, and do_state_again makes up for these. Were any other skipped, nobody could tell
  * whose event it was: each session that lives has lost one then.
  */

@@ -36,7 +36,8 @@ int probe(void)
 			if (!error) {
 				stage = "attach";
 				program = bpf_object__find_program_by_name(object, programs[i].name);
-				bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &info_size);
+				bpf_obj_get_info_by_fd(object_program(object, programs[i].body ?: programs[i].name), &info,
+						       &info_size);
 				link = object_attach(program, !programs[i].body, cgroup_fd);
 				error = link < 0 ? link : 0;
 				if (link >= 0)

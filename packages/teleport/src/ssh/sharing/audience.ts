@@ -48,7 +48,9 @@ export class Audience {
     if (!(await gate.passes())) return false;
     this.#tail.push(bytes);
     const seats = roster.members;
-    for (const { participant } of seats) participant.send(bytes);
+    // The buffer is another output's as soon as this returns, also of another session; people read when they can.
+    const kept = seats.length === 0 ? bytes : Buffer.from(bytes);
+    for (const { participant } of seats) participant.send(kept);
     const needed = seats.filter(({ counts }) => counts).map(({ participant }) => participant.caughtUp());
     const [sent] = await Promise.all([channel.stdout.write(bytes), ...needed]);
     return sent;

@@ -347,6 +347,22 @@ describe('a party', { concurrency: true }, () => {
     await party.close('over');
   });
 
+  test('shows slow readers what was shown, though its buffer holds something else by then', async () => {
+    const { party, join } = session();
+    await party.begin();
+    const { client } = await join('olga');
+    await settled();
+    client.reads(false);
+    const buffer = Buffer.from('first');
+    await party.output.write(buffer);
+    buffer.write('other');
+    await party.output.write(buffer);
+    buffer.write('third');
+    client.reads(true);
+    await shows(client, /firstother$/);
+    await party.close('over');
+  });
+
   test('sends out at once whose certificate ends, and takes nobody whose has ended', async () => {
     const { party, join, events } = session();
     await party.begin();

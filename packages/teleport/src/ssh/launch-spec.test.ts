@@ -34,7 +34,7 @@ test('a specification that would say something else to the launcher is refused',
 });
 
 test('the bounds are the launcher’s', () => {
-  const header = readFileSync(new URL('../../../kernel/launcher/launcher.h', import.meta.url), 'utf8');
+  const header = readFileSync(new URL('../../../kernel/launcher/session.h', import.meta.url), 'utf8');
   assert.match(header, new RegExp(`SPEC_MAX = ${SPEC_MAX / 1024} \\* 1024,`));
   assert.match(header, new RegExp(`MODES_MAX = ${MODES_MAX},`));
   assert.match(header, new RegExp(`\\tENV_MAX = ${CLIENT_ENV_MAX * 2},`));

@@ -1,7 +1,7 @@
 import { AppError } from '@sallyport/contracts/errors.ts';
 import type { LaunchRequest } from './launch.ts';
 
-/** As in launcher.h (SPEC_MAX, MODES_MAX, half of ENV_MAX, PAM_ENV_MAX); a test holds them against it. */
+/** As in session.h of the launcher (SPEC_MAX, MODES_MAX, half of ENV_MAX, PAM_ENV_MAX); a test holds them against it. */
 export const SPEC_MAX = 256 * 1024;
 export const MODES_MAX = 1024;
 export const CLIENT_ENV_MAX = 256;

@@ -55,7 +55,7 @@ test('understands what the relay answers', () => {
 });
 
 test('both ends agree on how long a path may be', () => {
-  const header = readFileSync(new URL('../../../../kernel/launcher/relay.h', import.meta.url), 'utf8');
+  const header = readFileSync(new URL('../../../../kernel/launcher/relay-stream.h', import.meta.url), 'utf8');
   assert.match(header, /RELAY_PATH_MAX = 107/);
   assert.throws(() => listenLine(1, { kind: 'unix', path: `/${'x'.repeat(107)}` }));
   assert.ok(listenLine(1, { kind: 'unix', path: `/${'x'.repeat(106)}` }));

@@ -1,30 +1,38 @@
 // The buffers that bulk output is read into, used again and again. A new one for each read is what bulk costs Node: it
 // lies outside V8's heap, lives through a write and a packet or two, and is then old enough that only a collection of
-// the whole heap frees it.
+// the whole heap frees it. Each output has its own: what somebody kept by mistake becomes nobody else's output.
 
-export const BULK_BYTES = 256 * 1024;
-/** Kept for whoever comes next, of all sessions: 8 MiB. */
-const MAX_KEPT = 32;
+/** One is read into, one waits for its reader, one is recorded, one is on its way to the client. */
+const MAX_KEPT = 4;
+
+const lent = new WeakMap<ArrayBufferLike, BulkBuffers>();
+
+/** Whoever was handed `bytes` has no more use for them; said once. Does nothing with bytes of other buffers. */
+export function giveBack(bytes: Buffer): void {
+  lent.get(bytes.buffer)?.takeBack(bytes.buffer);
+}
 
 export class BulkBuffers {
-  readonly #lent = new WeakSet<ArrayBufferLike>();
+  readonly #bytes: number;
   readonly #kept: Buffer[] = [];
 
+  constructor(bytes: number) {
+    this.#bytes = bytes;
+  }
+
+  /** How many wait to be used again. */
   get kept(): number {
     return this.#kept.length;
   }
 
   take(): Buffer {
-    const buffer = this.#kept.pop() ?? Buffer.allocUnsafeSlow(BULK_BYTES);
-    this.#lent.add(buffer.buffer);
+    const buffer = this.#kept.pop() ?? Buffer.allocUnsafeSlow(this.#bytes);
+    lent.set(buffer.buffer, this);
     return buffer;
   }
 
-  /** Whoever was handed `bytes` has no more use for them; said once. Does nothing with bytes of other buffers. */
-  giveBack(bytes: Buffer): void {
-    if (!this.#lent.delete(bytes.buffer)) return;
-    if (this.#kept.length < MAX_KEPT) this.#kept.push(Buffer.from(bytes.buffer));
+  takeBack(memory: ArrayBufferLike): void {
+    if (!lent.delete(memory)) return;
+    if (this.#kept.length < MAX_KEPT) this.#kept.push(Buffer.from(memory));
   }
 }
-
-export const bulkBuffers = new BulkBuffers();

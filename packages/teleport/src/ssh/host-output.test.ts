@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { BULK_BYTES, BulkBuffers, bulkBuffers } from './bulk-buffers.ts';
+import { BulkBuffers, giveBack } from './bulk-buffers.ts';
 import { HostOutput } from './host-output.ts';
 
 /** What `script` writes to its standard output, which is a real pipe. */
@@ -25,6 +25,7 @@ function outputOf(t: TestContext, script: string, files: Readonly<Record<string,
   return { output, exited };
 }
 
+const bulk = 256 * 1024;
 const digest = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
 
 test('a program’s output arrives whole, small pieces and bulk in any order', async (t) => {
@@ -36,11 +37,11 @@ test('a program’s output arrives whole, small pieces and bulk in any order', a
   const chunks: Buffer[] = [];
   for await (const chunk of output as AsyncIterable<Buffer>) {
     chunks.push(Buffer.from(chunk));
-    bulkBuffers.giveBack(chunk);
+    giveBack(chunk);
   }
   assert.equal(digest(Buffer.concat(chunks)), digest(Buffer.concat([small, large, small, large, small])));
   assert.ok(
-    chunks.some(({ length }) => length > 32 * 1024 && length <= BULK_BYTES),
+    chunks.some(({ length }) => length > 32 * 1024 && length <= bulk),
     'bulk is read in bulk',
   );
 });
@@ -58,7 +59,7 @@ test('a reader that waits stops the program', async (t) => {
   const [first] = await Array.fromAsync(take(output, 1));
   assert.ok(first);
   assert.equal(await Promise.race([exited, delay(300, 'it waits')]), 'it waits');
-  assert.ok(output.readableLength <= BULK_BYTES, `${output.readableLength} bytes wait here`);
+  assert.ok(output.readableLength <= bulk, `${output.readableLength} bytes wait here`);
 });
 
 test('who stops reading lets the program know', async (t) => {
@@ -68,24 +69,25 @@ test('who stops reading lets the program know', async (t) => {
   assert.equal(await exited, 'SIGPIPE');
 });
 
-test('a buffer given back is used again, once, and only one of ours', () => {
-  const buffers = new BulkBuffers();
-  const one = buffers.take();
-  buffers.giveBack(Buffer.alloc(BULK_BYTES));
-  assert.equal(buffers.kept, 0);
-  buffers.giveBack(one.subarray(5, 10));
-  buffers.giveBack(one);
-  assert.equal(buffers.kept, 1);
-  const again = buffers.take();
+test('a buffer given back is used again, once, and by nobody else', () => {
+  const [ours, theirs] = [new BulkBuffers(bulk), new BulkBuffers(bulk)];
+  const one = ours.take();
+  giveBack(Buffer.alloc(bulk));
+  assert.deepEqual([ours.kept, theirs.kept], [0, 0]);
+  giveBack(one.subarray(5, 10));
+  giveBack(one);
+  assert.deepEqual([ours.kept, theirs.kept], [1, 0]);
+  assert.notEqual(theirs.take().buffer, one.buffer);
+  const again = ours.take();
   assert.equal(again.buffer, one.buffer);
-  assert.equal(again.length, BULK_BYTES);
-  assert.notEqual(buffers.take().buffer, one.buffer);
+  assert.equal(again.length, bulk);
+  assert.notEqual(ours.take().buffer, one.buffer);
 });
 
-test('no more buffers are kept than a few busy sessions need', () => {
-  const buffers = new BulkBuffers();
-  for (const buffer of Array.from({ length: 100 }, () => buffers.take())) buffers.giveBack(buffer);
-  assert.ok(buffers.kept * BULK_BYTES <= 8 * 2 ** 20);
+test('no more buffers are kept than can be of use', () => {
+  const buffers = new BulkBuffers(bulk);
+  for (const buffer of Array.from({ length: 100 }, () => buffers.take())) giveBack(buffer);
+  assert.ok(buffers.kept * bulk <= 2 ** 20);
 });
 
 async function* take(output: HostOutput, count: number): AsyncGenerator<Buffer> {

@@ -3,15 +3,19 @@
 // (bulk-buffers.ts), and a terminal's burst is gathered, as what a chunk costs on its way is far more than reading it.
 import { type OnReadOpts, Socket } from 'node:net';
 import { Readable } from 'node:stream';
-import { bulkBuffers } from './bulk-buffers.ts';
+import { BulkBuffers, giveBack } from './bulk-buffers.ts';
 
 const SMALL_BYTES = 16 * 1024;
+/** Of a pipe of 1 MiB (launcher.c): a wake-up and a write of the disk for so much. */
+const BULK_BYTES = 256 * 1024;
 /** N_TTY hands over no more at once. */
 const TERMINAL_READ_BYTES = 4 * 1024;
 /** No keystroke's echo. */
 const BURST_BYTES = 2 * 1024;
 /** How long what follows a burst is gathered: nobody sees it come so much later. */
 const GATHER_MS = 2;
+/** What a fast terminal gives in that time. */
+const GATHERED_BYTES = 128 * 1024;
 /** So many times nothing more to hand over: the burst is over, or the reader is slow. */
 const IDLE_TICKS = 8;
 
@@ -30,7 +34,7 @@ interface Gatherer {
   release(): void;
 }
 
-/** A Readable of chunks that may be given back (`bulkBuffers.giveBack`) when they are in nobody's hands any more. */
+/** A Readable of chunks that may be given back (`giveBack`) when they are in nobody's hands any more. */
 export class HostOutput extends Readable {
   readonly #socket: Socket;
   readonly #gatherer: Gatherer;
@@ -86,6 +90,7 @@ export class HostOutput extends Readable {
 class PipeGatherer implements Gatherer {
   readonly #push: Push;
   readonly #small = Buffer.allocUnsafeSlow(SMALL_BYTES);
+  readonly #buffers = new BulkBuffers(BULK_BYTES);
   #bulk: Buffer | undefined;
 
   constructor(push: Push) {
@@ -104,14 +109,14 @@ class PipeGatherer implements Gatherer {
       return this.#push(copy);
     }
     const chunk = this.#bulk ? bytes : Buffer.from(bytes);
-    this.#bulk = bulkBuffers.take();
+    this.#bulk = this.#buffers.take();
     return this.#push(chunk);
   }
 
   flush(): void {}
 
   release(): void {
-    if (this.#bulk) bulkBuffers.giveBack(this.#bulk);
+    if (this.#bulk) giveBack(this.#bulk);
     this.#bulk = undefined;
   }
 }
@@ -128,6 +133,7 @@ class BurstGatherer implements Gatherer {
   readonly #push: Push;
   readonly #pause: () => void;
   readonly #piece = Buffer.allocUnsafeSlow(TERMINAL_READ_BYTES);
+  readonly #buffers = new BulkBuffers(GATHERED_BYTES);
   #burst: Burst | undefined;
 
   constructor(push: Push, pause: () => void) {
@@ -157,13 +163,13 @@ class BurstGatherer implements Gatherer {
   release(): void {
     if (this.#burst === undefined) return;
     clearInterval(this.#burst.timer);
-    bulkBuffers.giveBack(this.#burst.buffer);
+    giveBack(this.#burst.buffer);
     this.#burst = undefined;
   }
 
   #begin(): void {
     const timer = setInterval(() => this.#tick(), GATHER_MS);
-    this.#burst = { buffer: bulkBuffers.take(), used: 0, idleTicks: 0, timer };
+    this.#burst = { buffer: this.#buffers.take(), used: 0, idleTicks: 0, timer };
   }
 
   #tick(): void {
@@ -179,7 +185,7 @@ class BurstGatherer implements Gatherer {
     burst.used = 0;
     burst.idleTicks = 0;
     if (bytes.length < SMALL_BYTES) return this.#push(Buffer.from(bytes));
-    burst.buffer = bulkBuffers.take();
+    burst.buffer = this.#buffers.take();
     return this.#push(bytes);
   }
 }

@@ -3,7 +3,7 @@
 // recorded, and no more: a client that does not read stops the program that writes, and the other way round.
 import type { Readable, Writable } from 'node:stream';
 import type { ChannelWriter } from '../ssh-transport/session-channel.ts';
-import { bulkBuffers } from './bulk-buffers.ts';
+import { giveBack } from './bulk-buffers.ts';
 
 /** Payload bytes of the channel: `tx` to the client, `rx` from it. */
 export interface ByteCounts {
@@ -25,7 +25,7 @@ export async function passOutput(
 ): Promise<FlowEnd> {
   const pass = async (chunk: Buffer): Promise<boolean> => {
     const passed = await writer.write(chunk);
-    bulkBuffers.giveBack(chunk);
+    giveBack(chunk);
     if (passed) counts.tx += chunk.length;
     return passed;
   };

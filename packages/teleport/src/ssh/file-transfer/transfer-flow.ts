@@ -3,7 +3,7 @@
 // client, and so does a log that has fallen behind.
 import { finished, type Readable, type Writable } from 'node:stream';
 import type { ChannelWriter, SessionChannel } from '../../ssh-transport/session-channel.ts';
-import { bulkBuffers } from '../bulk-buffers.ts';
+import { giveBack } from '../bulk-buffers.ts';
 import type { SessionPipes } from '../launch.ts';
 import type { ByteCounts, FlowEnd, RecordOutput } from '../terminal-flow.ts';
 import type { Follower } from './follower.ts';
@@ -75,7 +75,7 @@ export class TransferFlow {
     let ended = false;
     const sent = (bytes: Buffer, went: boolean) => {
       ahead -= bytes.length;
-      bulkBuffers.giveBack(bytes);
+      giveBack(bytes);
       if (!went) resolve('closed');
       else this.#options.counts.tx += bytes.length;
       if (ended && ahead === 0) resolve('ended');

@@ -48,7 +48,7 @@ export class Audience {
     if (!(await gate.passes())) return false;
     this.#tail.push(bytes);
     const seats = roster.members;
-    // The buffer is another output's as soon as this returns, also of another session; people read when they can.
+    // The buffer is read into again as soon as this returns; people read when they can.
     const kept = seats.length === 0 ? bytes : Buffer.from(bytes);
     for (const { participant } of seats) participant.send(kept);
     const needed = seats.filter(({ counts }) => counts).map(({ participant }) => participant.caughtUp());

@@ -2,8 +2,8 @@
 // lies outside V8's heap, lives through a write and a packet or two, and is then old enough that only a collection of
 // the whole heap frees it. Each output has its own: what somebody kept by mistake becomes nobody else's output.
 
-/** One is read into, one waits for its reader, one is recorded, one is on its way to the client. */
-const MAX_KEPT = 4;
+/** One is read into, two wait for their reader, one is recorded, one is on its way to the client. */
+const MAX_KEPT = 5;
 
 const lent = new WeakMap<ArrayBufferLike, BulkBuffers>();
 

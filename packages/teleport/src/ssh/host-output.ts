@@ -43,8 +43,8 @@ export class HostOutput extends Readable {
     open: (onread: OnReadOpts) => Socket,
     gatherer: (push: Push, pause: () => void) => Gatherer,
   ) {
-    // One chunk is ready while another is with the reader: more would not make it faster.
-    super({ highWaterMark: 1 });
+    // Two chunks are ready while one is with the reader. Of objects: those of bytes are joined, by a copy, when they wait.
+    super({ objectMode: true, highWaterMark: 2 });
     this.#gatherer = gatherer(
       (chunk) => this.push(chunk),
       () => this.#socket.pause(),

@@ -65,6 +65,10 @@ describe('the cgroup of a session', { skip: cannotLaunch() }, () => {
     await cgroup.remove();
   });
 
+  test('a path where nothing can be made is refused, not tried for ever', async () => {
+    await assert.rejects(ensureCgroupMount('/proc/nowhere/at/all'), { code: 'cgroup.mount' });
+  });
+
   test('a path that is no cgroup2 mount becomes one', async () => {
     const path = mkdtempSync('/tmp/sallyport-cgroup-');
     await ensureCgroupMount(path);

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rmdir, stat, statfs, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { AppError } from '@sallyport/contracts/errors.ts';
@@ -20,7 +21,7 @@ const POLL_MS = 2;
 export async function ensureCgroupMount(cgroupPath: string): Promise<void> {
   if (await isCgroup2(cgroupPath)) return;
   try {
-    await mkdir(cgroupPath, { recursive: true });
+    await makeFolder(cgroupPath);
     await promisify(execFile)('mount', ['-t', 'cgroup2', 'cgroup2', cgroupPath]);
   } catch (cause) {
     throw new AppError('unsupported', 'cgroup.mount', `cgroup2 cannot be mounted at ${cgroupPath}.`, {
@@ -33,6 +34,15 @@ export async function ensureCgroupMount(cgroupPath: string): Promise<void> {
 async function isCgroup2(path: string): Promise<boolean> {
   const found = await statfs(path).catch(() => undefined);
   return found?.type === cgroup2Magic;
+}
+
+/** With what is missing above it. Node's own way goes round for ever where a folder that is there answers ENOENT, as /proc does. */
+async function makeFolder(path: string): Promise<void> {
+  const above = dirname(path);
+  if (above !== path && !existsSync(above)) await makeFolder(above);
+  await mkdir(path).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code !== 'EEXIST') throw cause;
+  });
 }
 
 export interface CgroupOptions {
@@ -70,7 +80,7 @@ export class SessionCgroup {
     await ensureCgroupMount(cgroupPath);
     const dir = sessionDir(cgroupPath, rootPath, sid);
     try {
-      await mkdir(join(cgroupPath, rootPath), { recursive: true });
+      await makeFolder(join(cgroupPath, rootPath));
       await mkdir(dir);
       if (nested) await mkdir(join(dir, innerName));
     } catch (cause) {

@@ -38,8 +38,10 @@ const shortLived = [
 ];
 
 /**
- * A test may leave a socket open; the run need not wait for it. Not by run()'s `forceExit`, which ends a process before
- * the last of its outcomes were read: in Node 24.21 up to a tenth of a large file's tests were never heard of.
+ * What a test leaves open need not be waited for: a process that has had nothing but timers for 5 s is through, and so
+ * is any a minute after its tests (this hook runs before theirs, which stop whole servers). Not by run()'s `forceExit`:
+ * that ends a process before the last of its outcomes were read; in Node 24.21 up to a tenth of a large file's tests
+ * were never heard of.
  */
 const through = 'run-tests: all tests are through';
 const leaveSoon = [
@@ -47,7 +49,13 @@ const leaveSoon = [
     `import { after } from 'node:test';
     after(() => {
       console.log('${through}');
-      setTimeout(() => process.exit(), 1_000).unref();
+      let [seconds, idle] = [0, 0];
+      setInterval(() => {
+        const idles = process.getActiveResourcesInfo().every((what) => /^(Timeout|PipeWrap|TTYWrap)$/.test(what));
+        idle = idles ? idle + 1 : 0;
+        seconds += 1;
+        if (idle >= 5 || seconds >= 60) process.exit();
+      }, 1_000).unref();
     });`,
   )}`,
 ];

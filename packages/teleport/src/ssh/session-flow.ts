@@ -21,6 +21,8 @@ import {
 
 /** Silence after the leader's exit that counts as the end of a terminal somebody else keeps open, ms. */
 const terminalTailMs = 500;
+/** The same of pipes, which hold what was written and have an end. */
+const pipesTailMs = 50;
 
 export interface SessionFlowOptions {
   readonly channel: SessionChannel;
@@ -79,13 +81,14 @@ export class SessionFlow {
   /** Tells the client how its leader ended and closes the channel, when sshd would. */
   async followLeader(): Promise<Exit | AppError> {
     const { channel, launched, counts, gone } = this.#options;
-    const [first] = this.#outputs;
+    const outputs = Promise.all(this.#outputs);
     const exit = await launched.exited.catch((thrown: unknown) => AppError.from(thrown));
-    // A terminal: first what it still holds. Pipes: the status goes out at once, and whoever holds their other
-    // end (a background task) keeps the channel open, as with sshd.
-    if (launched.terminal && first) await outputTail(first, counts, terminalTailMs);
-    tellExit(channel, exit);
-    if (launched.pipes) await Promise.race([Promise.all(this.#outputs), gone]);
+    // First what the leader left in its terminal or pipes: a status says that all of it is recorded. Whoever holds the
+    // other end of a pipe (a background task) keeps the channel open, as with sshd, and not the status.
+    const ends = await outputTail(outputs, counts, launched.terminal ? terminalTailMs : pipesTailMs);
+    if (ends?.includes('forbidden')) channel.exit(255);
+    else tellExit(channel, exit);
+    if (launched.pipes) await Promise.race([outputs, gone]);
     await channel.close();
     return exit;
   }

@@ -82,20 +82,22 @@ function writable(sink: Writable): Promise<void> {
 }
 
 /**
- * After a terminal's leader has ended, its output ends by itself: the kernel hangs the terminal up. Should a
- * process elsewhere keep it alive all the same, `silenceMs` without a byte is the end, as nobody can tell more.
+ * After the leader has ended, its output ends by itself: the kernel hangs a terminal up, a pipe has an end. Should a
+ * process elsewhere keep it alive all the same, `silenceMs` without a byte is the end, as nobody can tell more; then
+ * it resolves with undefined.
  */
 export async function outputTail(
-  output: Promise<FlowEnd>,
+  output: Promise<readonly FlowEnd[]>,
   counts: ByteCounts,
   silenceMs: number,
-): Promise<void> {
-  let over = false;
-  const ended = output.then(() => {
-    over = true;
+): Promise<readonly FlowEnd[] | undefined> {
+  let ends: readonly FlowEnd[] | undefined;
+  const ended = output.then((all) => {
+    ends = all;
   });
-  for (let before = -1; !over && before !== counts.tx; ) {
+  for (let before = -1; ends === undefined && before !== counts.tx; ) {
     before = counts.tx;
     await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, silenceMs))]);
   }
+  return ends;
 }

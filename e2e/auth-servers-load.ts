@@ -22,8 +22,10 @@ import { httpsPost } from './https-post.ts';
 export interface LoadPlan {
   readonly proxy: { readonly host: string; readonly port: number };
   readonly version: string;
-  /** Besides the time a log-in takes. The proxy takes one a second from an address, after a burst. */
+  /** Besides the time a log-in takes. */
   readonly logInEveryMs: number;
+  /** Where people sit, who log in from them in turn: the proxy takes 30 attempts a minute from an address. */
+  readonly places: readonly string[];
   /** Each logs in once. */
   readonly people: readonly { readonly name: string; readonly password: string; readonly secret: string }[];
   /** Command lines of sessions, taken in turn. */
@@ -82,7 +84,7 @@ class Count {
   }
 }
 
-async function logIn({ proxy }: LoadPlan, person: LoadPlan['people'][number]): Promise<void> {
+async function logIn({ proxy }: LoadPlan, person: LoadPlan['people'][number], from: string): Promise<void> {
   const tls = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const otp = generateSync({ secret: person.secret });
   const body = JSON.stringify({
@@ -92,6 +94,7 @@ async function logIn({ proxy }: LoadPlan, person: LoadPlan['people'][number]): P
   });
   const { status, text } = await httpsPost(`https://${proxy.host}:${proxy.port}/webapi/ssh/certs`, body, {
     type: 'application/json',
+    from,
   });
   if (status !== 200 || JSON.parse(text).user !== person.name)
     throw new Error(`${status} ${text.slice(0, 300)}`);
@@ -127,9 +130,10 @@ async function main(plan: LoadPlan): Promise<LoadResult> {
   const transport = tlsTransport({ addresses: [plan.proxy], identity: () => pair, trust: () => trust });
   const api = createClient(authRoutes, transport, { 'x-sallyport-version': plan.version });
   const people = async () => {
-    for (const person of plan.people) {
+    for (const [index, person] of plan.people.entries()) {
       if (!going) return;
-      await logIns.of(`log-in of ${person.name}`, () => logIn(plan, person));
+      const place = plan.places[index % plan.places.length] ?? '';
+      await logIns.of(`log-in of ${person.name}`, () => logIn(plan, person, place));
       await breath(plan.logInEveryMs);
     }
   };

@@ -28,6 +28,8 @@ import { writeSshIdentity } from './ssh-identity.ts';
 const staticToken = 'static-token-of-the-test';
 const listens = /the ssh service (listens|is off)/;
 const people = 50;
+/** Of the desk: where people log in from. */
+const places = ['10.77.0.201', '10.77.0.202', '10.77.0.203', '10.77.0.204'];
 /** Of a call that was on its way to a server that falls silent, or dials it, ms. */
 const boundMs = 8_000;
 const nodes = ['node1', 'node2'] as const;
@@ -193,6 +195,7 @@ async function startLoad(
     version: productVersion(),
     people: crowd,
     logInEveryMs,
+    places,
     sessions,
     roles,
     admin: boss,
@@ -225,6 +228,8 @@ const told = (code: string, atLeast: number) =>
 describe('two auth servers on one PostgreSQL', { timeout: 400_000 }, () => {
   before(async () => {
     [postgres, cluster] = await Promise.all([PostgresServer.start(), Cluster.create()]);
+    for (const place of places)
+      await cluster.at(cluster.desk, ['ip', 'addr', 'add', `${place}/24`, 'dev', 'eth0']);
     await writeFile(join(cluster.folder, 'store.key'), `${'5a'.repeat(32)}\n`, { mode: 0o600 });
     // At once: the first to come makes the cluster, the other one takes it as it is.
     await Promise.all([startAuth('auth1'), startAuth('auth2')]);

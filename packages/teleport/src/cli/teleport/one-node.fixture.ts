@@ -15,12 +15,11 @@ import type { AuditEvent } from '@sallyport/contracts/events/event.ts';
 import { EventStamp } from '../../audit/session-emitter.ts';
 import { accessRole, type RoleOptions } from '../../auth/role.ts';
 import { toRoleDocument } from '../../auth/role-document.ts';
-import { issueCertificate } from '../../ca/issue.ts';
-import { optionText, parseCertificate } from '../../ca/parse-certificate.ts';
 import { parsePublicKeyLine, publicKeyLine } from '../../ca/public-key.ts';
 import { loadConfig } from '../../config/load-config.ts';
 import type { NodeLog } from '../../ssh/node-log.ts';
-import { openAuthCore, openAuthorities, openAuthState } from '../auth-core.ts';
+import { openAuthCore, openAuthState } from '../auth-core.ts';
+import { certifyAnew } from '../certify-anew.fixture.ts';
 import { removeCgroups, removeRecorders } from './host-remains.fixture.ts';
 import { type RunningTeleport, type ServiceOptions, startTeleport } from './service.ts';
 import { isAlive, until } from './until.fixture.ts';
@@ -224,22 +223,7 @@ ${this.options.sshYaml ?? ''}
 
   /** Alice's certificate again, with a life shorter than auth would give. */
   async certifyFor(ttlMs: number): Promise<void> {
-    const path = join(this.folder, 'id-cert.pub');
-    const { keyId, publicKey, principals, extensions } = parseCertificate(
-      parsePublicKeyLine(await readFile(path, 'utf8')),
-    );
-    const { ssh } = (await openAuthorities(loadConfig(this.yaml()).config, false)).active('user');
-    const texts = [...extensions].map(([name, data]) => [
-      name,
-      data.length === 0 ? '' : optionText(data, name),
-    ]);
-    const now = Date.now();
-    const blob = await issueCertificate(ssh, {
-      ...{ type: 'user', keyId, publicKey, principals, extensions: Object.fromEntries(texts) },
-      validAfter: new Date(now - 60_000),
-      validBefore: new Date(now + ttlMs),
-    });
-    await writeFile(path, `${publicKeyLine(blob)}\n`);
+    await certifyAnew(join(this.folder, 'id-cert.pub'), this.yaml(), ttlMs);
   }
 
   sshArgs(login = 'root'): string[] {

@@ -12,14 +12,10 @@ import { createClient } from '@sallyport/contracts/api/client.ts';
 import type { ResourceDocument } from '@sallyport/contracts/api/resources.ts';
 import type { SessionTracker } from '@sallyport/contracts/api/session-trackers.ts';
 import { generateSync } from 'otplib';
-import { issueCertificate } from '../../ca/issue.ts';
-import { optionText, parseCertificate } from '../../ca/parse-certificate.ts';
-import { parsePublicKeyLine, publicKeyLine } from '../../ca/public-key.ts';
-import { loadConfig } from '../../config/load-config.ts';
 import { freePort } from '../../free-port.fixture.ts';
 import { socketTransport } from '../../membership/transport.ts';
 import { until } from '../../until.fixture.ts';
-import { openAuthorities } from '../auth-core.ts';
+import { certifyAnew } from '../certify-anew.fixture.ts';
 import { removeCgroups, removeRecorders } from '../teleport/host-remains.fixture.ts';
 import { isAlive } from '../teleport/until.fixture.ts';
 
@@ -385,19 +381,7 @@ ssh_service:
   /** Their SSH certificate anew, for so long from now; others are as they were. */
   async certifyFor(name: string, ttlMs: number): Promise<void> {
     const path = join(this.home(name), 'keys/localhost', `${name}-ssh`, `${this.name}-cert.pub`);
-    const { keyId, publicKey, principals, extensions } = parseCertificate(
-      parsePublicKeyLine(await readFile(path, 'utf8')),
-    );
-    const { config } = loadConfig(await readFile(join(this.folder, 'teleport.yaml'), 'utf8'));
-    const { ssh } = (await openAuthorities(config, false)).active('user');
-    const texts = [...extensions].map(([key, data]) => [key, data.length === 0 ? '' : optionText(data, key)]);
-    const now = Date.now();
-    const blob = await issueCertificate(ssh, {
-      ...{ type: 'user', keyId, publicKey, principals, extensions: Object.fromEntries(texts) },
-      validAfter: new Date(now - 60_000),
-      validBefore: new Date(now + ttlMs),
-    });
-    await writeFile(path, `${publicKeyLine(blob)}\n`);
+    await certifyAnew(path, await readFile(join(this.folder, 'teleport.yaml'), 'utf8'), ttlMs);
   }
 
   tsh(name: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "log.h"
@@ -9,32 +10,32 @@
 
 #define SETTLE_NS (1 * MS) /* between a run that is skipped and the one that makes up for it lies a softirq */
 
-__u64 misses_outside(struct kernel *kernel)
+/* Of a map with one entry a CPU, `size` bytes each (the kernel rounds up to 8): the sum of the numbers at `offset`. */
+static __u64 sum_of_cpus(int map_fd, size_t size, size_t offset)
 {
 	int cpus = libbpf_num_possible_cpus();
-	struct outside values[cpus > 0 ? cpus : 1];
+	__u64 values[(cpus > 0 ? cpus : 1) * size / sizeof(__u64)];
 	__u64 sum = 0;
 	__u32 zero = 0;
 
-	if (cpus < 1 || bpf_map_lookup_elem(kernel->outside_fd, &zero, values))
+	if (cpus < 1 || bpf_map_lookup_elem(map_fd, &zero, values))
 		return 0;
 	for (int i = 0; i < cpus; i++)
-		sum += values[i].count;
+		sum += values[(i * size + offset) / sizeof(__u64)];
 	return sum;
+}
+
+_Static_assert(sizeof(struct outside) % sizeof(__u64) == 0 && sizeof(struct handled) % sizeof(__u64) == 0,
+	       "what is read for a CPU is whole numbers");
+
+__u64 misses_outside(struct kernel *kernel)
+{
+	return sum_of_cpus(kernel->outside_fd, sizeof(struct outside), offsetof(struct outside, count));
 }
 
 static __u64 rescued(struct kernel *kernel)
 {
-	int cpus = libbpf_num_possible_cpus();
-	struct handled values[cpus > 0 ? cpus : 1];
-	__u64 sum = 0;
-	__u32 zero = 0;
-
-	if (cpus < 1 || bpf_map_lookup_elem(kernel->handled_fd, &zero, values))
-		return 0;
-	for (int i = 0; i < cpus; i++)
-		sum += values[i].rescued;
-	return sum;
+	return sum_of_cpus(kernel->handled_fd, sizeof(struct handled), offsetof(struct handled, rescued));
 }
 
 __u64 misses_skipped(struct kernel *kernel)

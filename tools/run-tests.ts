@@ -2,8 +2,8 @@
  * Runs the named groups of tests and ends with the line `N passed, N failed, N skipped`.
  *
  * A group is a set of files; each file runs in a process of its own, the longest of the last run first. What took
- * longest and every skip with its reason are printed. Where this machine could have run a skipped test, the skip counts as a failure
- * when CI is set: a suite must not go green by not running.
+ * longest and every skip with its reason are printed. Where this machine could have run a skipped test, the skip counts
+ * as a failure when CI is set: a suite must not go green by not running.
  *
  * A file that failed is run once more, alone, when its group is through. If it passes then, it is told as
  * unsteady, with its first failure above, and does not fail the run: a machine shared with others stalls for

@@ -36,7 +36,10 @@ async function isCgroup2(path: string): Promise<boolean> {
   return found?.type === cgroup2Magic;
 }
 
-/** With what is missing above it. Node's own way goes round for ever where a folder that is there answers ENOENT, as /proc does. */
+/**
+ * With what is missing above it. Node's own way goes round for ever where a folder that is there answers ENOENT, as
+ * /proc does.
+ */
 async function makeFolder(path: string): Promise<void> {
   const above = dirname(path);
   if (above !== path && !existsSync(above)) await makeFolder(above);

@@ -83,8 +83,9 @@ export class SessionFlow {
     const { channel, launched, counts, gone } = this.#options;
     const outputs = Promise.all(this.#outputs);
     const exit = await launched.exited.catch((thrown: unknown) => AppError.from(thrown));
-    // First what the leader left in its terminal or pipes: a status says that all of it is recorded. Whoever holds the
-    // other end of a pipe (a background task) keeps the channel open, as with sshd, and not the status.
+    // First what the leader left in its terminal or pipes, as long as it moves: no success is told of what could not be
+    // recorded. Whoever holds the other end of a pipe (a background task) keeps the channel open, as with sshd, but not
+    // the status.
     const ends = await outputTail(outputs, counts, launched.terminal ? terminalTailMs : pipesTailMs);
     if (ends?.includes('forbidden')) channel.exit(255);
     else tellExit(channel, exit);
